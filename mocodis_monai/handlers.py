@@ -1,0 +1,109 @@
+"""Ignite handlers of the training workflows: progress, TensorBoard, checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
+from monai.handlers import CheckpointLoader
+from monai.utils.enums import CommonKeys as Keys
+
+def loss_of(output: Any) -> float:
+    """The loss of an iteration's output (a dict, or a list of dicts once decollated)."""
+    first = output[0] if isinstance(output, list) else output
+    return float(first[Keys.LOSS])
+
+
+def terms_of(output: Any) -> dict[str, float]:
+    """The named parts of the loss and the state of the codebooks of an iteration's output."""
+    first = output[0] if isinstance(output, list) else output
+    return dict(first["terms"])
+
+
+class EpochProgress:
+    """A progress bar per epoch, with the loss for a training engine."""
+
+    def __init__(self, description: str = "training", show_loss: bool = True) -> None:
+        self.description, self.show_loss = description, show_loss
+
+    def attach(self, engine: Engine) -> None:
+        """Draw while ``engine`` runs."""
+        bar = ProgressBar(desc=self.description, persist=True)
+        bar.attach(engine, output_transform=(lambda output: {"loss": loss_of(output)}) if self.show_loss else None)
+
+
+class TensorBoardTerms:
+    """Write the named parts of the loss, and the codebooks' usage and perplexity, to TensorBoard.
+
+    Args:
+        writer: a ``torch.utils.tensorboard.SummaryWriter``.
+        interval: iterations between two points.
+    """
+
+    def __init__(self, writer: Any, interval: int = 10) -> None:
+        self.writer, self.interval = writer, interval
+
+    def attach(self, engine: Engine) -> None:
+        """Write every ``interval`` iterations of ``engine``."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._write)
+
+    def _write(self, engine: Engine) -> None:
+        for name, value in terms_of(engine.state.output).items():
+            self.writer.add_scalar(f"train/{name}", value, engine.state.iteration)
+
+
+class SaveCheckpoint:
+    """Write a checkpoint after every epoch, and say where.
+
+    ``checkpoint.pt`` holds all that training needs to go on; ``model.pt`` is the network's plain state dict, which
+    loads with ``weights_only=True``. Both appear by rename, so that an interrupted write leaves the last one whole.
+
+    Args:
+        output_dir: the folder; made if it is missing.
+        network: what ``model.pt`` holds.
+        state: objects with ``state_dict``, by name; the trainer is added.
+    """
+
+    def __init__(self, output_dir: str, network: torch.nn.Module, state: dict[str, Any]) -> None:
+        self.output_dir, self.network, self.state = Path(output_dir), network, state
+
+    def attach(self, engine: Engine) -> None:
+        """Save at the end of each epoch of ``engine``."""
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.COMPLETED, self._say_where)
+
+    def _save(self, engine: Engine) -> None:
+        state = {name: part.state_dict() for name, part in {**self.state, "trainer": engine}.items()}
+        self._write(state, "checkpoint.pt")
+        self._write(self.network.state_dict(), "model.pt")
+
+    def _write(self, state: Any, name: str) -> None:
+        partial = self.output_dir / f".{name}.partial"
+        torch.save(state, partial)
+        os.replace(partial, self.output_dir / name)
+
+    def _say_where(self, engine: Engine) -> None:
+        logging.getLogger(__name__).info("weights: %s", self.output_dir / "model.pt")
+
+
+class ResumeFrom:
+    """Go on from a checkpoint of :class:`SaveCheckpoint` if there is one; start afresh if there is none.
+
+    Args:
+        path: the checkpoint.
+        state: the objects that were saved, by name; the trainer is added.
+    """
+
+    def __init__(self, path: str, state: dict[str, Any]) -> None:
+        self.path, self.state = path, state
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts."""
+        if os.path.isfile(self.path):
+            CheckpointLoader(load_path=self.path, load_dict={**self.state, "trainer": engine}).attach(engine)

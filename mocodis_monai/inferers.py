@@ -1,0 +1,129 @@
+"""Correcting whole volumes slice by slice, at full size: padded, never resized."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from monai.data.utils import affine_to_spacing
+from monai.inferers import Inferer
+from tqdm import tqdm
+
+from mocodis_monai.data.intensity import foreground_mask, foreground_scale
+from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.precision import mixed_precision
+
+
+class VolumeCorrection(NamedTuple):
+    """A corrected volume; maps are (x, y, z) like the input, intensities in its units.
+
+    Attributes:
+        corrected: the corrected volume.
+        uncertainty: standard deviation of the image given the codes' posterior, in intensity units.
+        artifact_map: negative log-likelihood of the image's own codes, in nats.
+        motion_score_mm: (slices,), estimated displacement score; zero for slices of air.
+        gate: (slices,), share of the correction that was applied.
+        slice_axis: the axis that was cut along.
+    """
+
+    corrected: torch.Tensor
+    uncertainty: torch.Tensor
+    artifact_map: torch.Tensor
+    motion_score_mm: torch.Tensor
+    gate: torch.Tensor
+    slice_axis: int
+
+
+def thickest_axis(spacing_mm: tuple[float, ...]) -> int:
+    """The slice axis of a volume: the one with the largest voxel size, the last one if they are alike."""
+    largest = max(spacing_mm)
+    return max(axis for axis, size in enumerate(spacing_mm) if size > 0.99 * largest)
+
+
+class VolumeCorrector:
+    """Correct volumes slice by slice with one network.
+
+    Args:
+        network: the corrector.
+        slice_axis: 0, 1 or 2; None takes the axis with the largest voxel size.
+        batch_size: slices that go through the network at once.
+        device: where to compute; None takes the network's own.
+        fidelity: 0 decodes the codes only, 1 takes the refined image.
+        guidance: strength of the prior; None takes the network's own.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: ``slice_axis`` is not 0, 1, 2 or None.
+    """
+
+    def __init__(
+        self,
+        network: MotionCorrector,
+        slice_axis: int | None = None,
+        batch_size: int = 8,
+        device: torch.device | str | None = None,
+        fidelity: float = 1.0,
+        guidance: float | None = None,
+        progress: bool = False,
+    ) -> None:
+        if slice_axis not in (None, 0, 1, 2):
+            raise ValueError(f"slice_axis must be 0, 1, 2 or None, got {slice_axis!r}.")
+        self.device = torch.device(device) if device is not None else next(network.parameters()).device
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.slice_axis, self.batch_size, self.progress = slice_axis, batch_size, progress
+        self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance}
+
+    @torch.no_grad()
+    def correct(self, data: torch.Tensor, spacing_mm: tuple[float, ...]) -> VolumeCorrection:
+        """Correct ``data`` (x, y, z), voxel size ``spacing_mm`` (3,); slices of air come back as they are."""
+        axis = thickest_axis(tuple(spacing_mm)) if self.slice_axis is None else self.slice_axis
+        in_plane = [size for other, size in enumerate(spacing_mm) if other != axis]
+        scale = foreground_scale(data)
+        slices = data.float().movedim(axis, 0) / scale
+        filled = foreground_mask(data[None])[0].movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
+        corrected, uncertainty = slices.clone(), torch.zeros_like(slices)
+        artifact_map, gate, score = torch.zeros_like(slices), *torch.zeros(2, len(slices))
+        bar = tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress)
+        for batch in filled.split(self.batch_size):
+            images = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
+            with mixed_precision(self.device):
+                result = self.network.correct(images, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
+            for whole, part in ((corrected, result.corrected), (uncertainty, result.uncertainty),
+                                (artifact_map, result.artifact_map)):  # fmt: skip
+                whole[batch] = part.squeeze(1).float().cpu()
+            score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
+            bar.update(len(batch))
+        bar.close()
+        maps = (volume.movedim(0, axis).contiguous() for volume in (corrected * scale, uncertainty * scale, artifact_map))
+        return VolumeCorrection(*maps, score, gate, axis)
+
+
+class VolumeInferer(Inferer):
+    """:class:`VolumeCorrector` as a MONAI inferer: (B, 1, x, y, z) volumes with their affine -> corrected volumes.
+
+    Args:
+        options: arguments of :class:`VolumeCorrector` but the network.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def __call__(self, inputs: torch.Tensor, network: MotionCorrector, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Correct each volume of the batch."""
+        corrector = VolumeCorrector(network, **self.options)
+        affine = getattr(inputs, "affine", torch.eye(4))
+        spacing = tuple(float(size) for size in affine_to_spacing(affine.reshape(-1, 4, 4)[0]))
+        plain = torch.as_tensor(inputs).as_subclass(torch.Tensor)
+        volumes = [corrector.correct(volume[0].cpu(), spacing).corrected for volume in plain]
+        return torch.stack(volumes).unsqueeze(1)
+
+
+class SliceInferer2D(Inferer):
+    """A network on ready-made slices (B, 1, H, W) in the precision that training uses."""
+
+    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Corrected slices, float32."""
+        images = inputs.as_subclass(torch.Tensor).to(memory_format=torch.channels_last)
+        with mixed_precision(images.device):
+            return network(images).float()

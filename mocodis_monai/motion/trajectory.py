@@ -1,0 +1,186 @@
+"""Rigid poses over the shots of an acquisition, and the families of motion they are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAX_ROTATION_DEG = 90.0
+"""Largest sum of a pose's absolute angles. A patient in a scanner stays far below, and the shears of
+:mod:`mocodis_monai.motion.rotation` become ill-conditioned towards 180 degrees."""
+
+
+class RigidTrajectory(NamedTuple):
+    """Pose of the object in every shot; row s belongs to shot s, shots in the order of time.
+
+    A point x, in mm from the centre of the field of view, moves to ``R x + translation``. The centre of the
+    field of view is pixel ``(N - 1) / 2`` of each axis. A single pose is a trajectory of one shot.
+
+    Attributes:
+        translation_mm: ``(shots, spatial_dims)``, along the image tensor's own spatial axes in order.
+        rotation_deg: ``(shots, 1)`` in 2D, positive turns the first spatial axis toward the second; ``(shots,
+            3)`` in 3D, about each spatial axis (0 turns axis 1 toward 2, 1 turns 2 toward 0, 2 turns 0 toward
+            1), applied in the order 0, 1, 2.
+    """
+
+    translation_mm: Tensor
+    rotation_deg: Tensor
+
+    @property
+    def num_shots(self) -> int:
+        return self.translation_mm.shape[0]
+
+    @property
+    def spatial_dims(self) -> int:
+        return self.translation_mm.shape[1]
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.translation_mm.requires_grad or self.rotation_deg.requires_grad
+
+
+def check_trajectory(trajectory: RigidTrajectory) -> None:
+    """Raise ValueError unless the trajectory has the right columns, as many rows in both parts, and finite
+    values.
+    """
+    translation, rotation = trajectory
+    if translation.ndim != 2 or translation.shape[1] not in (2, 3) or translation.shape[0] < 1:
+        raise ValueError(
+            f"trajectory.translation_mm: got shape {tuple(translation.shape)}; allowed is (shots, 2) in 2D "
+            "and (shots, 3) in 3D. Give one row per shot and one column per spatial axis."
+        )
+    wanted = (translation.shape[0], 1 if translation.shape[1] == 2 else 3)
+    if tuple(rotation.shape) != wanted:
+        raise ValueError(
+            f"trajectory.rotation_deg: got shape {tuple(rotation.shape)}; allowed is {wanted} for "
+            f"translation_mm of shape {tuple(translation.shape)}. Give one angle per shot in 2D and three in "
+            "3D."
+        )
+    for name, values in zip(trajectory._fields, trajectory, strict=True):
+        bad = (~torch.isfinite(values)).nonzero()
+        if len(bad):
+            shot, column = bad[0].tolist()
+            raise ValueError(
+                f"trajectory.{name}: got {values[shot, column].item()} in shot {shot}, column {column}; "
+                "allowed are finite numbers. Fill or drop the shots without a measured pose."
+            )
+    largest = rotation.detach().abs().sum(1).max().item()
+    if largest > MAX_ROTATION_DEG + 1e-6:
+        raise ValueError(
+            f"trajectory.rotation_deg: got angles that add up to {largest:.1f} degrees in one shot; allowed "
+            f"is up to {MAX_ROTATION_DEG:.0f}. Give degrees about the centre of the field of view, or scale "
+            "the trajectory down."
+        )
+
+
+def scale(trajectory: RigidTrajectory, factor: float) -> RigidTrajectory:
+    """Multiply every translation and angle by ``factor``."""
+    return RigidTrajectory(trajectory.translation_mm * factor, trajectory.rotation_deg * factor)
+
+
+def is_still(trajectory: RigidTrajectory) -> bool:
+    """True where every pose is the identity."""
+    return not any(bool(values.any()) for values in trajectory)
+
+
+def rotation_matrices(rotation_deg: Tensor) -> Tensor:
+    """Rotation matrices of the angles of :class:`RigidTrajectory`, ``(shots, spatial_dims,
+    spatial_dims)``.
+    """
+    angle = torch.deg2rad(rotation_deg)
+    if angle.shape[1] == 1:
+        return _plane_rotation(angle[:, 0], 2, 0, 1)
+    about = [_plane_rotation(angle[:, axis], 3, (axis + 1) % 3, (axis + 2) % 3) for axis in range(3)]
+    return about[2] @ about[1] @ about[0]
+
+
+def _plane_rotation(angle_rad: Tensor, spatial_dims: int, source: int, target: int) -> Tensor:
+    """Rotations that turn axis ``source`` toward axis ``target``, ``(shots, spatial_dims, spatial_dims)``."""
+    turn = angle_rad.new_zeros(spatial_dims, spatial_dims)
+    turn[target, source], turn[source, target] = 1.0, -1.0
+    plane = turn.abs() @ turn.abs()
+    identity = torch.eye(spatial_dims, dtype=angle_rad.dtype, device=angle_rad.device)
+    angle = angle_rad[:, None, None]
+    return identity + torch.sin(angle) * turn + (torch.cos(angle) - 1) * plane
+
+
+def sample_trajectory(
+    family: str, num_shots: int, spatial_dims: int, rng: np.random.RandomState
+) -> RigidTrajectory:
+    """Draw a trajectory of arbitrary scale (about 1 mm and 1 degree); scale it to the severity that is
+    wanted.
+
+    Args:
+        family: one of :data:`FAMILIES`. ``sudden``: one to four steps to a new pose that is then held.
+            ``drift``: slow and smooth. ``breathing_rigid``: quasi-periodic translation along one direction,
+            amplitude and period varying from breath to breath, with a small rotation in phase.
+        num_shots: at least 2, since a single shot cannot move against itself.
+        spatial_dims: 2 or 3.
+        rng: the only source of randomness.
+
+    Returns:
+        float64 trajectory on the CPU.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family: got {family!r}; allowed is one of {tuple(FAMILIES)}. Choose one of these.")
+    if num_shots < 2:
+        raise ValueError(
+            f"num_shots: got {num_shots}; allowed is 2 or more, since one shot has one pose. Raise it."
+        )
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims: got {spatial_dims}; allowed is 2 or 3. Give slices or volumes.")
+    translation, rotation = _SAMPLERS[family](num_shots, spatial_dims, 1 if spatial_dims == 2 else 3, rng)
+    return RigidTrajectory(torch.from_numpy(translation), torch.from_numpy(rotation))
+
+
+def _sudden(
+    num_shots: int, num_axes: int, num_angles: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    num_steps = rng.randint(1, min(4, num_shots - 1) + 1)
+    steps = rng.permutation(num_shots - 1)[:num_steps] + 1
+    jumps = np.zeros((num_shots, num_axes + num_angles))
+    jumps[steps] = rng.normal(size=(num_steps, num_axes + num_angles))
+    poses = jumps.cumsum(0)
+    return poses[:, :num_axes], poses[:, num_axes:]
+
+
+def _drift(
+    num_shots: int, num_axes: int, num_angles: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    # The first half-cosines of the acquisition, amplitudes falling as 1 / order: smooth, with a trend.
+    order = np.arange(1, 4)
+    time = (np.arange(num_shots) + 0.5) / num_shots
+    basis = np.cos(np.pi * np.outer(time, order)) / order
+    poses = basis @ rng.normal(size=(len(order), num_axes + num_angles))
+    return poses[:, :num_axes], poses[:, num_axes:]
+
+
+def _breathing_rigid(
+    num_shots: int, num_axes: int, num_angles: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    breaths = rng.uniform(min(1.0, num_shots / 4), max(1.5, num_shots / 3))
+    # One entry per breath; time is warped so that the periods vary by about 15 per cent.
+    count = int(np.ceil(2 * breaths)) + 2
+    ends = np.concatenate([[0.0], np.cumsum(np.clip(rng.normal(1, 0.15, count), 0.5, 1.5))])
+    depth = np.clip(rng.normal(1, 0.2, count + 1), 0.3, 2.0)
+    time = np.arange(num_shots) / num_shots * breaths + rng.uniform(0, 1)
+    phase = np.interp(time, ends, np.arange(count + 1))
+    # cos^4 rests longer at end-expiration than at end-inspiration (Lujan et al. 1999, Med Phys 26:715).
+    wave = np.sin(np.pi * phase) ** 4 * np.interp(phase, np.arange(count + 1), depth)
+    direction = rng.normal(size=num_axes)
+    # The breath runs mostly along one axis of the image, whichever that is in this view.
+    direction[rng.randint(num_axes)] += rng.choice([-3.0, 3.0])
+    turn = 0.15 * rng.normal(size=num_angles)
+    return np.outer(wave, direction / np.linalg.norm(direction)), np.outer(wave, turn)
+
+
+_SAMPLERS: dict[str, Callable[[int, int, int, np.random.RandomState], tuple[np.ndarray, np.ndarray]]] = {
+    "sudden": _sudden,
+    "drift": _drift,
+    "breathing_rigid": _breathing_rigid,
+}
+FAMILIES = tuple(_SAMPLERS)

@@ -1,0 +1,124 @@
+"""Building blocks shared by the networks: residual convolutions, axial attention, down and up steps.
+
+No normalisation layers stand in the convolution blocks: a corrector has to keep absolute intensities, and on a
+CPU they would be a third of the step time. The last convolution of every block starts at zero instead
+(Fixup, Zhang, Dauphin & Ma 2019, arXiv 1901.09321), so that each block starts as the identity.
+"""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import nn
+from torch.nn import functional as F
+
+
+def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Module:
+    """A stride-one convolution that keeps the spatial size (odd ``kernel_size``)."""
+    return Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+
+def fold(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+    """Halve every spatial axis: a 2 x 2 (x 2) patch becomes one site (PixelUnshuffle and a 1 x 1 convolution in one)."""
+    return Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
+
+
+def unfold(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+    """Double every spatial axis: the transpose of :func:`fold`."""
+    return Conv[Conv.CONVTRANS, spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(relu(conv(relu(x))))`` with the second convolution starting at zero.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels of input and output.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        self.first = convolution(spatial_dims, channels, channels)
+        self.second = convolution(spatial_dims, channels, channels)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, *spatial) -> (B, C, *spatial)."""
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class AxialAttention(nn.Module):
+    """Self-attention along each spatial axis in turn (Ho et al. 2019, arXiv 1912.12180).
+
+    Ghosts travel along the whole phase-encode axis, and a magnitude image does not tell which axis that was, so
+    every site has to see its whole row and its whole column. Positions enter through a depthwise convolution, which
+    holds for any image size.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels of input and output, a multiple of ``num_heads``.
+        num_heads: attention heads.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, num_heads: int = 4) -> None:
+        super().__init__()
+        self.spatial_dims, self.num_heads = spatial_dims, num_heads
+        self.position = Conv[Conv.CONV, spatial_dims](channels, channels, 3, padding=1, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.ModuleList(nn.Linear(channels, 3 * channels) for _ in range(spatial_dims))
+        self.project = nn.Linear(spatial_dims * channels, channels)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, *spatial) -> (B, C, *spatial)."""
+        sites = self.norm((x + self.position(x)).movedim(1, -1))
+        seen = [self._attend(sites, axis) for axis in range(self.spatial_dims)]
+        return x + self.project(torch.cat(seen, dim=-1)).movedim(-1, 1)
+
+    def _attend(self, sites: torch.Tensor, axis: int) -> torch.Tensor:
+        """Attention of (B, *spatial, C) along one spatial axis; the other axes count as batch."""
+        lines = self.qkv[axis](sites).movedim(axis + 1, -2)  # (B, others, length, 3C)
+        split = lines.reshape(*lines.shape[:-1], 3, self.num_heads, -1).flatten(0, -5)  # (N, length, 3, heads, dim)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        # Written out: on lines this short the fused kernel's backward pass takes five times as long on a CPU.
+        weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
+        out = (weights @ value).transpose(1, 2).flatten(-2)
+        return out.reshape(*lines.shape[:-1], -1).movedim(-2, axis + 1)
+
+
+class Modulation(nn.Module):
+    """Scale and shift features by a condition of a coarser grid (FiLM, Perez et al. 2018, arXiv 1709.07871).
+
+    Starts as the identity.
+
+    Args:
+        spatial_dims: 2 or 3.
+        condition_channels: channels of the condition.
+        channels: channels of the features.
+    """
+
+    def __init__(self, spatial_dims: int, condition_channels: int, channels: int) -> None:
+        super().__init__()
+        self.to_scale_shift = convolution(spatial_dims, condition_channels, 2 * channels, kernel_size=1)
+        nn.init.zeros_(self.to_scale_shift.weight)
+        nn.init.zeros_(self.to_scale_shift.bias)
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """(B, C, *spatial) and (B, K, *coarser spatial) -> (B, C, *spatial)."""
+        scale, shift = self.to_scale_shift(condition).chunk(2, dim=1)
+        scale = F.interpolate(scale, size=x.shape[2:], mode="nearest")
+        shift = F.interpolate(shift, size=x.shape[2:], mode="nearest")
+        return x * (1 + scale) + shift
+
+
+class GlobalBlock(nn.Sequential):
+    """A residual convolution, axial attention, and a residual convolution: what the coarsest grid runs."""
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__(
+            ResidualBlock(spatial_dims, channels),
+            AxialAttention(spatial_dims, channels),
+            ResidualBlock(spatial_dims, channels),
+        )

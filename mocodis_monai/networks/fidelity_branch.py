@@ -1,0 +1,106 @@
+"""The branch that reads the clean codes off the moved image and refines what the codes draw.
+
+Codes alone lose detail: their own decoding of a *clean* image can be worse than a mildly moved input. So this
+encoder-decoder with skips predicts the clean codes on both levels (the evidence), takes their posterior-mean
+embeddings back in, sees the image that they decode to, and adds what is missing: output = input + residual.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, unfold
+
+
+class CoarseEvidence(NamedTuple):
+    """Encoder features at 1/2 and 1/4, the bottleneck at 1/8, and the coarse code logits (B, codes, *1/8)."""
+
+    half: torch.Tensor
+    quarter: torch.Tensor
+    eighth: torch.Tensor
+    logits: torch.Tensor
+
+
+class FineEvidence(NamedTuple):
+    """Decoder features at 1/4 given the coarse codes, and the fine code logits (B, codes, *1/4)."""
+
+    quarter: torch.Tensor
+    logits: torch.Tensor
+
+
+class FidelityBranch(nn.Module):
+    """Encoder-decoder with skips that predicts clean codes and refines the image that they decode to.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: features at 1/2, 1/4 and 1/8 of the resolution.
+        num_embeddings: content codes, coarse and fine.
+        embedding_dim: channels of a content code.
+        condition_channels: channels of the motion condition on the 1/8 grid.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: tuple[int, int, int],
+        num_embeddings: tuple[int, int],
+        embedding_dim: int,
+        condition_channels: int,
+    ) -> None:
+        super().__init__()
+        half, quarter, eighth = channels
+        self.to_half = nn.Sequential(
+            fold(spatial_dims, 1, half), ResidualBlock(spatial_dims, half), ResidualBlock(spatial_dims, half)
+        )
+        self.to_quarter = nn.Sequential(
+            fold(spatial_dims, half, quarter),
+            ResidualBlock(spatial_dims, quarter),
+            ResidualBlock(spatial_dims, quarter),
+        )
+        self.to_eighth = nn.Sequential(fold(spatial_dims, quarter, eighth), GlobalBlock(spatial_dims, eighth))
+        self.motion = Modulation(spatial_dims, condition_channels, eighth)
+        self.bottleneck = GlobalBlock(spatial_dims, eighth)
+        self.coarse_logits = convolution(spatial_dims, eighth, num_embeddings[0], kernel_size=1)
+        self.coarse_in = convolution(spatial_dims, embedding_dim, eighth, kernel_size=1)
+
+        self.up_quarter = unfold(spatial_dims, eighth, quarter)
+        self.merge_quarter = convolution(spatial_dims, 2 * quarter, quarter, kernel_size=1)
+        self.quarter_body = nn.Sequential(ResidualBlock(spatial_dims, quarter), ResidualBlock(spatial_dims, quarter))
+        self.fine_logits = convolution(spatial_dims, quarter, num_embeddings[1], kernel_size=1)
+        self.fine_in = convolution(spatial_dims, embedding_dim, quarter, kernel_size=1)
+
+        self.up_half = unfold(spatial_dims, quarter, half)
+        self.codes_half = fold(spatial_dims, 2, half)
+        self.merge_half = convolution(spatial_dims, 3 * half, half, kernel_size=1)
+        self.half_body = nn.Sequential(ResidualBlock(spatial_dims, half), ResidualBlock(spatial_dims, half))
+        self.to_full = unfold(spatial_dims, half, 8)
+        self.to_residual = convolution(spatial_dims, 8, 1)
+        nn.init.zeros_(self.to_residual.weight)
+        nn.init.zeros_(self.to_residual.bias)
+
+    def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseEvidence:
+        """Image (B, 1, *spatial) and motion condition (B, K, *1/8) -> what it says of the coarse codes."""
+        half = self.to_half(image)
+        quarter = self.to_quarter(half)
+        eighth = self.bottleneck(self.motion(self.to_eighth(quarter), condition))
+        return CoarseEvidence(half, quarter, eighth, self.coarse_logits(F.relu(eighth)))
+
+    def read_fine(self, seen: CoarseEvidence, coarse_embedding: torch.Tensor) -> FineEvidence:
+        """Coarse evidence and the coarse embedding (B, C, *1/8) -> what the image says of the fine codes."""
+        up = self.up_quarter(seen.eighth + self.coarse_in(coarse_embedding))
+        quarter = self.quarter_body(self.merge_quarter(torch.cat([up, seen.quarter], dim=1)))
+        return FineEvidence(quarter, self.fine_logits(F.relu(quarter)))
+
+    def refine(
+        self, image: torch.Tensor, seen: CoarseEvidence, fine: FineEvidence, fine_embedding: torch.Tensor,
+        codes_only: torch.Tensor,
+    ) -> torch.Tensor:
+        """The refined image (B, 1, *spatial): ``image`` plus a residual that also sees ``codes_only``."""
+        up = self.up_half(fine.quarter + self.fine_in(fine_embedding))
+        drawn = self.codes_half(torch.cat([image, codes_only], dim=1))
+        half = self.half_body(self.merge_half(torch.cat([up, seen.half, drawn], dim=1)))
+        return image + self.to_residual(F.relu(self.to_full(half)))

@@ -1,0 +1,193 @@
+"""Hierarchical VQ-VAE with content codes and motion codes on two levels each.
+
+Razavi, van den Oord & Vinyals 2019, "Generating diverse high-fidelity images with VQ-VAE-2", arXiv 1906.00446, for
+the two levels; Wang et al. 2025, arXiv 2511.08365, for splitting content from motion. Sizes are our own choice.
+
+    content: image -> coarse codes at 1/8, then fine codes at 1/4 given the coarse ones
+    motion:  image -> coarse codes at 1/16, fine codes at 1/8
+    decoder: content alone (with the learned null motion) -> the clean image
+             content and motion                           -> the moved image
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, unfold
+from mocodis_monai.networks.vector_quantizer import Quantization, VectorQuantizer
+
+
+class Codes(NamedTuple):
+    """The two levels of one kind of code, each a :class:`Quantization`."""
+
+    coarse: Quantization
+    fine: Quantization
+
+
+class Embeddings(NamedTuple):
+    """Embeddings on the two levels, (B, C, *coarse spatial) and (B, C, *fine spatial)."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+def embeddings_of(codes: Codes) -> Embeddings:
+    """The quantized embeddings of both levels."""
+    return Embeddings(codes.coarse.embedding, codes.fine.embedding)
+
+
+class ContentEncoder(nn.Module):
+    """Image -> content codes: what the motion-free anatomy is."""
+
+    def __init__(
+        self, spatial_dims: int, channels: tuple[int, int, int], num_embeddings: tuple[int, int], embedding_dim: int
+    ) -> None:
+        super().__init__()
+        half, quarter, eighth = channels
+        self.to_quarter = nn.Sequential(
+            fold(spatial_dims, 1, half),
+            ResidualBlock(spatial_dims, half),
+            fold(spatial_dims, half, quarter),
+            ResidualBlock(spatial_dims, quarter),
+            ResidualBlock(spatial_dims, quarter),
+        )
+        self.to_eighth = nn.Sequential(fold(spatial_dims, quarter, eighth), GlobalBlock(spatial_dims, eighth))
+        self.coarse_latent = convolution(spatial_dims, eighth, embedding_dim, kernel_size=1)
+        self.coarse_features = unfold(spatial_dims, embedding_dim, quarter)
+        self.fine_latent = convolution(spatial_dims, 2 * quarter, embedding_dim, kernel_size=1)
+        self.coarse_quantizer = VectorQuantizer(num_embeddings[0], embedding_dim)
+        self.fine_quantizer = VectorQuantizer(num_embeddings[1], embedding_dim)
+
+    def forward(self, image: torch.Tensor) -> Codes:
+        """(B, 1, *spatial) -> content codes at 1/8 and 1/4 of the resolution."""
+        quarter = self.to_quarter(image)
+        coarse = self.coarse_quantizer(self.coarse_latent(self.to_eighth(quarter)))
+        known = self.coarse_features(coarse.embedding)
+        fine = self.fine_quantizer(self.fine_latent(F.relu(torch.cat([quarter, known], dim=1))))
+        return Codes(coarse, fine)
+
+
+class MotionEncoder(nn.Module):
+    """Image -> motion codes: what the artifact is, on grids too coarse to draw the anatomy."""
+
+    def __init__(
+        self, spatial_dims: int, channels: tuple[int, int, int], num_embeddings: tuple[int, int], embedding_dim: int
+    ) -> None:
+        super().__init__()
+        half, quarter, eighth = channels
+        self.to_eighth = nn.Sequential(
+            fold(spatial_dims, 1, half),
+            ResidualBlock(spatial_dims, half),
+            fold(spatial_dims, half, quarter),
+            ResidualBlock(spatial_dims, quarter),
+            fold(spatial_dims, quarter, eighth),
+            GlobalBlock(spatial_dims, eighth),
+        )
+        self.to_sixteenth = nn.Sequential(fold(spatial_dims, eighth, eighth), GlobalBlock(spatial_dims, eighth))
+        self.coarse_latent = convolution(spatial_dims, eighth, embedding_dim, kernel_size=1)
+        self.fine_latent = convolution(spatial_dims, eighth, embedding_dim, kernel_size=1)
+        self.coarse_quantizer = VectorQuantizer(num_embeddings[0], embedding_dim)
+        self.fine_quantizer = VectorQuantizer(num_embeddings[1], embedding_dim)
+
+    def forward(self, image: torch.Tensor) -> Codes:
+        """(B, 1, *spatial) -> motion codes at 1/16 and 1/8 of the resolution."""
+        eighth = self.to_eighth(image)
+        coarse = self.coarse_quantizer(self.coarse_latent(self.to_sixteenth(eighth)))
+        return Codes(coarse, self.fine_quantizer(self.fine_latent(eighth)))
+
+
+class ConditionalDecoder(nn.Module):
+    """Content embeddings and, if given, motion embeddings -> image. Without motion the learned null motion stands in."""
+
+    def __init__(
+        self, spatial_dims: int, channels: tuple[int, int, int], embedding_dim: int, motion_embedding_dim: int
+    ) -> None:
+        super().__init__()
+        half, quarter, eighth = channels
+        self.null_motion = nn.Parameter(torch.zeros(2, motion_embedding_dim))
+        self.coarse_in = convolution(spatial_dims, embedding_dim, eighth, kernel_size=1)
+        self.coarse_motion = Modulation(spatial_dims, 2 * motion_embedding_dim, eighth)
+        self.coarse_body = GlobalBlock(spatial_dims, eighth)
+        self.to_quarter = unfold(spatial_dims, eighth, quarter)
+        self.fine_in = convolution(spatial_dims, embedding_dim, quarter, kernel_size=1)
+        self.fine_motion = Modulation(spatial_dims, 2 * motion_embedding_dim, quarter)
+        self.fine_body = nn.Sequential(ResidualBlock(spatial_dims, quarter), ResidualBlock(spatial_dims, quarter))
+        self.to_half = unfold(spatial_dims, quarter, half)
+        self.half_body = nn.Sequential(ResidualBlock(spatial_dims, half), ResidualBlock(spatial_dims, half))
+        self.to_full = unfold(spatial_dims, half, 8)
+        self.to_image = convolution(spatial_dims, 8, 1)
+
+    def forward(self, content: Embeddings, motion: Embeddings | None = None) -> torch.Tensor:
+        """Embeddings at 1/8 and 1/4 (and motion at 1/16 and 1/8) -> image (B, 1, *spatial)."""
+        condition = self._condition(content, motion)
+        eighth = self.coarse_body(self.coarse_motion(self.coarse_in(content.coarse), condition))
+        quarter = self.to_quarter(eighth) + self.fine_in(content.fine)
+        quarter = self.fine_body(self.fine_motion(quarter, condition))
+        return self.to_image(F.relu(self.to_full(self.half_body(self.to_half(quarter)))))
+
+    def _condition(self, content: Embeddings, motion: Embeddings | None) -> torch.Tensor:
+        """Both motion levels on the grid at 1/8, (B, 2K, *coarse spatial); one site is enough for the null motion."""
+        if motion is None:
+            spatial = (1,) * (content.coarse.ndim - 2)
+            return self.null_motion.reshape(1, -1, *spatial).expand(content.coarse.shape[0], -1, *spatial)
+        coarse = F.interpolate(motion.coarse, size=motion.fine.shape[2:], mode="nearest")
+        return torch.cat([coarse, motion.fine], dim=1)
+
+
+class HierarchicalVQVAE(nn.Module):
+    """Content and motion codebooks on two levels, the conditional decoder, and the head that reads the motion score.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: features at 1/2, 1/4 and 1/8 of the resolution.
+        num_embeddings: content codes, coarse and fine.
+        embedding_dim: channels of a content code.
+        num_motion_embeddings: motion codes, coarse and fine.
+        motion_embedding_dim: channels of a motion code.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        channels: tuple[int, int, int] = (32, 64, 128),
+        num_embeddings: tuple[int, int] = (512, 512),
+        embedding_dim: int = 16,
+        num_motion_embeddings: tuple[int, int] = (128, 128),
+        motion_embedding_dim: int = 8,
+    ) -> None:
+        super().__init__()
+        small = tuple(max(8, width // 2) for width in channels)  # the artifact needs fewer features than the anatomy
+        self.content_encoder = ContentEncoder(spatial_dims, channels, num_embeddings, embedding_dim)
+        self.motion_encoder = MotionEncoder(spatial_dims, small, num_motion_embeddings, motion_embedding_dim)
+        self.decoder = ConditionalDecoder(spatial_dims, channels, embedding_dim, motion_embedding_dim)
+        self.score_head = nn.Sequential(nn.Linear(4 * motion_embedding_dim, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def encode_content(self, image: torch.Tensor) -> Codes:
+        """Content codes of ``image`` (B, 1, *spatial), spatial sizes multiples of 16."""
+        return self.content_encoder(image)
+
+    def encode_motion(self, image: torch.Tensor) -> Codes:
+        """Motion codes of ``image`` (B, 1, *spatial), spatial sizes multiples of 16."""
+        return self.motion_encoder(image)
+
+    def decode(self, content: Embeddings, motion: Embeddings | None = None) -> torch.Tensor:
+        """The clean image of ``content`` (no ``motion``), or the image moved by ``motion``: (B, 1, *spatial)."""
+        return self.decoder(content, motion)
+
+    def motion_score_px(self, motion: Embeddings) -> torch.Tensor:
+        """Displacement score in pixels read from the motion codes alone, (B,), never negative.
+
+        The head sees mean and standard deviation of each level over space: the score belongs to the image.
+        """
+        pooled = [moment for level in motion for moment in _moments(level.float())]
+        return F.softplus(self.score_head(torch.cat(pooled, dim=1)).squeeze(1).float())
+
+
+def _moments(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation over space of (B, K, *spatial), each (B, K)."""
+    sites = level.flatten(2)
+    return sites.mean(2), (sites.var(2, correction=0) + 1e-6).sqrt()

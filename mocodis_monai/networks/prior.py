@@ -1,0 +1,158 @@
+"""Autoregressive transformer prior over the content codes of motion-free images.
+
+Sequence: the coarse codes of a window in raster order, then its fine codes. Each position predicts its own code
+from all codes before it, and, where given, from the evidence of the corrupted image *at that position* and a global
+motion condition. Both are dropped at random while training, so that the same weights also give the unconditional
+prior. The output is a residual on the evidence logits and starts at zero: an untrained prior changes nothing.
+
+Following the two-level prior of VQ-VAE-2 (arXiv 1906.00446) and the prior guidance of arXiv 2511.08365.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+FINE_PER_COARSE = 2
+"""Fine sites per coarse site along each axis: 1/4 against 1/8 of the resolution."""
+
+
+class LevelLogits(NamedTuple):
+    """Code logits of both levels: (B, coarse codes, *coarse) and (B, fine codes, *fine)."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+class LevelIndices(NamedTuple):
+    """Code indices of both levels: (B, *coarse) and (B, *fine), int64."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+class CausalBlock(nn.Module):
+    """A pre-norm transformer block in which each position sees itself and those before it.
+
+    Own code because torch's encoder layer falls back to float32 under CPU autocast in evaluation (ten times slower
+    here), and MONAI's ``TransformerBlock`` keeps a dense mask per layer in the state dict.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(hidden_size), nn.LayerNorm(hidden_size)
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.project = nn.Linear(hidden_size, hidden_size)
+        self.mlp = nn.Sequential(
+            nn.Linear(hidden_size, 4 * hidden_size), nn.GELU(), nn.Linear(4 * hidden_size, hidden_size)
+        )
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, length, hidden) -> (B, length, hidden)."""
+        split = self.qkv(self.norm_attention(tokens)).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(-2)
+        tokens = tokens + self.project(seen)
+        return tokens + self.mlp(self.norm_mlp(tokens))
+
+
+class ContentPrior(nn.Module):
+    """Causal transformer over a window of content codes, coarse level first.
+
+    Args:
+        spatial_dims: 2 or 3.
+        num_embeddings: content codes, coarse and fine.
+        coarse_window: coarse sites of a window along each axis.
+        hidden_size: width of the transformer, a multiple of ``num_heads``.
+        num_layers: transformer blocks.
+        num_heads: attention heads.
+        condition_channels: entries of the global motion condition.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        num_embeddings: tuple[int, int] = (512, 512),
+        coarse_window: int = 8,
+        hidden_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        condition_channels: int = 17,
+    ) -> None:
+        super().__init__()
+        self.spatial_dims, self.num_embeddings, self.coarse_window = spatial_dims, num_embeddings, coarse_window
+        self.num_coarse = coarse_window**spatial_dims
+        self.num_fine = (FINE_PER_COARSE * coarse_window) ** spatial_dims
+        length = self.num_coarse + self.num_fine
+        self.start = nn.Parameter(torch.zeros(1, 1, hidden_size))
+        self.position = nn.Parameter(0.02 * torch.randn(1, length, hidden_size))
+        self.code = nn.ModuleList(nn.Embedding(num, hidden_size) for num in num_embeddings)
+        self.evidence = nn.Linear(hidden_size, hidden_size)
+        self.condition = nn.Linear(condition_channels, hidden_size)
+        self.transformer = nn.Sequential(
+            *(CausalBlock(hidden_size, num_heads) for _ in range(num_layers)), nn.LayerNorm(hidden_size)
+        )
+        self.head = nn.ModuleList(nn.Linear(hidden_size, num) for num in num_embeddings)
+        for layer in self.head:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        indices: LevelIndices,
+        evidence: LevelLogits | None = None,
+        condition: torch.Tensor | None = None,
+        keep: torch.Tensor | None = None,
+    ) -> LevelLogits:
+        """Logits of every code of a window given the codes before it.
+
+        Args:
+            indices: codes of the window, (B, *coarse_window) and (B, *2 coarse_window).
+            evidence: log-probabilities of the codes read off the corrupted image; None for the unconditional prior.
+            condition: global motion condition (B, condition_channels); None together with ``evidence``.
+            keep: (B,) bool, samples whose evidence and condition are seen; all by default.
+        """
+        coarse, fine = indices.coarse.flatten(1), indices.fine.flatten(1)
+        known = torch.cat([self.code[0](coarse), self.code[1](fine)], dim=1)
+        tokens = torch.cat([self.start.expand(len(coarse), -1, -1), known[:, :-1]], dim=1) + self.position
+        tokens = tokens + F.pad(self.code[0](self._parents(indices.coarse)), (0, 0, self.num_coarse, 0))
+        if evidence is not None:
+            tokens = tokens + self._seen(evidence, condition, keep)
+        tokens = self.transformer(tokens)
+        logits = (self.head[0](tokens[:, : self.num_coarse]), self.head[1](tokens[:, self.num_coarse :]))
+        out = LevelLogits(*(self._to_grid(level, k) for level, k in zip(logits, (1, FINE_PER_COARSE), strict=True)))
+        return out if evidence is None else self._add_evidence(out, evidence, keep)
+
+    def _parents(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Coarse code over each fine site, flattened: (B, num_fine)."""
+        for axis in range(1, coarse.ndim):
+            coarse = coarse.repeat_interleave(FINE_PER_COARSE, dim=axis)
+        return coarse.flatten(1)
+
+    def _seen(
+        self, evidence: LevelLogits, condition: torch.Tensor | None, keep: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What the corrupted image adds at each position: (B, length, hidden)."""
+        # The expected code embedding: bounded, and free of codes that the evidence excludes.
+        levels = [
+            level.softmax(1).flatten(2).transpose(1, 2) @ code.weight
+            for code, level in zip(self.code, evidence, strict=True)
+        ]
+        seen = self.evidence(torch.cat(levels, dim=1))
+        if condition is not None:
+            seen = seen + self.condition(condition).unsqueeze(1)
+        return seen if keep is None else seen * keep.reshape(-1, 1, 1)
+
+    def _to_grid(self, logits: torch.Tensor, factor: int) -> torch.Tensor:
+        """(B, sites, codes) -> (B, codes, *window)."""
+        size = (factor * self.coarse_window,) * self.spatial_dims
+        return logits.transpose(1, 2).unflatten(2, size)
+
+    def _add_evidence(self, out: LevelLogits, evidence: LevelLogits, keep: torch.Tensor | None) -> LevelLogits:
+        """The residual on the evidence logits, for the samples that see it."""
+        gate = 1.0 if keep is None else keep.reshape(-1, 1, *(1,) * self.spatial_dims)
+        return LevelLogits(*(res + gate * level.log_softmax(1) for res, level in zip(out, evidence, strict=True)))

@@ -1,0 +1,87 @@
+"""What the motion transforms ask of their images and arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.data.utils import affine_to_spacing
+from torch import Tensor
+
+
+def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:
+    """Copy of the image with ``meta["motion"]``; an image without metadata is returned as it is."""
+    if not isinstance(img, MetaTensor):
+        return img
+    img = img.clone()
+    img.meta["motion"] = dict(metadata)
+    return img
+
+
+def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
+    """Voxel size along each spatial axis of a channel-first image: as given, else from the affine, else 1
+    mm.
+    """
+    dims = img.ndim - 1
+    if spacing_mm is not None:
+        return [float(mm) for mm in spacing_mm]
+    if isinstance(img, MetaTensor):
+        # A 2D image has a 4 x 4 affine too; its first columns belong to its spatial axes.
+        return affine_to_spacing(img.affine, r=3, suppress_zeros=False)[:dims].tolist()
+    return [1.0] * dims
+
+
+def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axis: int) -> None:
+    """Raise unless the image is real floating point, ``(C, H, W)`` or ``(C, H, W, D)``, finite, and has the
+    axis.
+    """
+    if not img.is_floating_point():
+        raise TypeError(
+            f"img: got dtype {img.dtype}; allowed is a real floating-point magnitude image. Convert integers "
+            "with monai.transforms.EnsureType(dtype=torch.float32), and take the modulus of complex images."
+        )
+    if img.ndim != spatial_dims + 1 or spatial_dims not in (2, 3):
+        raise ValueError(
+            f"img: got shape {tuple(img.shape)}; allowed is (C, H, W) with a 2D trajectory and (C, H, W, D) "
+            "with a 3D one. Add a channel with EnsureChannelFirst, or choose the other trajectory."
+        )
+    if not 0 <= phase_encode_axis < spatial_dims:
+        raise ValueError(
+            f"phase_encode_axis: got {phase_encode_axis} for an image of shape {tuple(img.shape)}; allowed "
+            f"is 0 to {spatial_dims - 1}. Count the spatial axes from 0, without the channel."
+        )
+    if not bool(torch.isfinite(img).all()):
+        raise ValueError(
+            "img: got NaN or infinite values; allowed are finite ones. Mend the image before the transform."
+        )
+
+
+def plain(img: Tensor) -> Tensor:
+    """The image without its metadata."""
+    return img.as_tensor() if isinstance(img, MetaTensor) else img
+
+
+def as_tuple(values: Any) -> tuple[Any, ...]:
+    """One value, or a sequence of them, as a tuple."""
+    return (values,) if isinstance(values, (str, int)) else tuple(values)
+
+
+def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[float, float]:
+    """A number as an empty range; a range checked."""
+    pair = (value, value) if isinstance(value, (int, float)) else tuple(value)
+    if len(pair) != 2 or not all(math.isfinite(end) for end in pair) or not lowest <= pair[0] <= pair[1]:
+        raise ValueError(
+            f"{name}: got {value}; allowed is a number or a range (low, high) with {lowest} <= low <= high. "
+            "Mend it."
+        )
+    return pair
+
+
+def check_members(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raise ValueError unless there is at least one value and all are allowed."""
+    unknown = [value for value in values if value not in allowed]
+    if unknown or not values:
+        raise ValueError(f"{name}: got {list(values)}; allowed are {tuple(allowed)}. Choose from these.")

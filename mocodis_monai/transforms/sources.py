@@ -1,0 +1,141 @@
+"""From a record to an image: phantoms, slices of volumes, and random contrast for real slices."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, RandomizableTransform, ResizeWithPadOrCrop
+from scipy.interpolate import PchipInterpolator
+
+from mocodis_monai.data.intensity import foreground_scale
+from mocodis_monai.data.nifti import stem
+from mocodis_monai.data.phantom import make_phantom
+from mocodis_monai.data.slices import read_slice
+
+__all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
+
+BACKGROUND = 0.04
+KNOTS = np.array([0.0, BACKGROUND, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4])
+CURVE_SAMPLES = 512
+
+
+class LoadSourced(MapTransform):
+    """Turn the sources of ``mocodis_monai.data.records`` into images, MetaTensors of shape ``(1, H, W)``.
+
+    Both kinds come as float32 magnitude with the 99.5th percentile of the foreground at 1. The affine is
+    diagonal: pixel size along H, along W, slice thickness (1 for a phantom), in mm.
+
+    Args:
+        keys: keys whose values are sources.
+        size: rows and columns to pad with zeros or crop to, about the centre; None keeps the size.
+            Pixels are never resampled.
+
+    Raises:
+        ValueError: for a kind of source that is neither "phantom" nor "slice".
+    """
+
+    def __init__(
+        self, keys: KeysCollection, size: Sequence[int] | None = None, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.fit = ResizeWithPadOrCrop(size) if size is not None else None
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            image = _load(loaded[key])
+            loaded[key] = image if self.fit is None else self.fit(image)
+        return loaded
+
+
+def _load(source: Mapping[str, Any]) -> MetaTensor:
+    kind = source["kind"]
+    if kind == "phantom":
+        phantom = make_phantom(source["region"], source["seed"], tuple(source["size"]))
+        name = f"phantom_{source['region']}_{source['seed']}"
+        return _meta_tensor(phantom.image, (*phantom.spacing_mm, 1.0), name)
+    if kind == "slice":
+        cut = read_slice(source["path"], source["axis"], source["index"])
+        image = torch.from_numpy(cut.image / np.float32(foreground_scale(cut.image)))[None]
+        name = f"{stem(source['path'])}_axis{source['axis']}_slice{source['index']}"
+        return _meta_tensor(image, (*cut.spacing_mm, cut.thickness_mm), name)
+    raise ValueError(f"kind of the source is {kind!r}; allowed are 'phantom' and 'slice'. Mend the record.")
+
+
+def _meta_tensor(image: torch.Tensor, spacing_mm: tuple[float, float, float], name: str) -> MetaTensor:
+    affine = torch.diag(torch.tensor([*spacing_mm, 1.0], dtype=torch.float64))
+    return MetaTensor(image, affine=affine, meta={"filename_or_obj": name})
+
+
+class RandContrast(RandomizableTransform):
+    """Remap intensities by a random smooth curve: many contrasts from one, such as T2-like from T1.
+
+    The curve is a shape-preserving cubic (PCHIP; Fritsch and Carlson 1980, doi:10.1137/0717021) through
+    random values at 0.2, 0.4, ... 1.4 times the scale. Zero stays zero, and so nearly does all below
+    4 % (background). One third of the curves rise, one third fall (inverted contrast), one third do neither.
+    The result is scaled so that the 99.5th percentile of the foreground is 1 again.
+
+    Args:
+        prob: probability of a remap.
+
+    Shape: ``(C, *spatial)``, magnitude with foreground scale 1, in and out.
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        RandomizableTransform.__init__(self, prob)
+        self.values = KNOTS
+
+    def randomize(self, data: Any = None) -> None:
+        super().randomize(None)
+        levels = self.R.uniform(0.08, 1.0, len(KNOTS) - 2)
+        order = self.R.randint(3)
+        if order < 2:
+            levels = np.sort(levels)[:: 1 if order == 0 else -1]
+        self.values = np.array([0.0, BACKGROUND / 2, *levels])
+
+    def __call__(self, image: torch.Tensor, randomize: bool = True) -> torch.Tensor:
+        if randomize:
+            self.randomize()
+        if not self._do_transform:
+            return image
+        remapped = remap_intensities(image, KNOTS, self.values)
+        return remapped / foreground_scale(remapped)
+
+
+class RandContrastd(RandomizableTransform, MapTransform):
+    """Dictionary version of ``RandContrast``: one curve for all keys."""
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.contrast = RandContrast(prob=1.0)
+        self.contrast.set_random_state(state=self.R)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
+        super().set_random_state(seed, state)
+        self.contrast.set_random_state(state=self.R)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        changed = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return changed
+        self.contrast.randomize()
+        for key in self.key_iterator(changed):
+            changed[key] = self.contrast(changed[key], randomize=False)
+        return changed
+
+
+def remap_intensities(image: torch.Tensor, knots: np.ndarray, values: np.ndarray) -> torch.Tensor:
+    """Apply the PCHIP curve through (knots, values), constant past the last knot; keeps the tensor's type."""
+    positions = np.linspace(knots[0], knots[-1], CURVE_SAMPLES)
+    curve = PchipInterpolator(knots, values)(positions)
+    plain = image.detach().as_subclass(torch.Tensor).cpu().numpy()
+    remapped = torch.from_numpy(np.interp(plain, positions, curve).astype(np.float32)).to(image.device)
+    if isinstance(image, MetaTensor):
+        return MetaTensor(remapped, meta=image.meta, applied_operations=image.applied_operations)
+    return remapped

@@ -1,0 +1,123 @@
+"""Whole volumes in and out of a MONAI pipeline: checked NIfTI reading, NIfTI writing.
+
+MONAI's own ``LoadImaged`` and ``SaveImaged`` accept a 4D, complex or NaN volume and change the shape of
+single-slice and trailing-singleton files; these keep both (see :mod:`mocodis_monai.data.nifti`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey, ensure_tuple
+
+from mocodis_monai.data.nifti import read_volume, stem, write_volume
+from mocodis_monai.errors import InputError
+
+__all__ = ["LoadVolumed", "SaveVolumed", "make_output_dir", "source_path", "spatial_array"]
+
+
+class LoadVolumed(MapTransform):
+    """Replace paths by volumes: MetaTensor ``(1, x, y, z)``, float32, in the intensities of the file.
+
+    ``meta`` holds ``filename_or_obj`` (the path) and ``spacing_mm`` (tensor ``(3,)``, along x, y, z);
+    the affine is that of the file.
+
+    Args:
+        keys: keys of the paths.
+        allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        InputError: on calling, for a file that is not a magnitude volume.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            volume = read_volume(result[key])
+            meta = {
+                ImageMetaKey.FILENAME_OR_OBJ: str(volume.path),
+                "spacing_mm": torch.tensor(volume.spacing_mm, dtype=torch.float64),
+            }
+            affine = torch.as_tensor(volume.affine)
+            result[key] = MetaTensor(torch.from_numpy(volume.data)[None], affine=affine, meta=meta)
+        return result
+
+
+class SaveVolumed(MapTransform):
+    """Write volumes ``(1, x, y, z)`` as ``<stem>_<output_postfix>.nii.gz``, float32, like their source file.
+
+    For the postprocessing of a MONAI evaluator, after ``Decollated``. The shape (2D files, trailing
+    singleton axes), affine and units are read again from the source file.
+
+    Args:
+        keys: keys of the volumes.
+        output_dir: folder to write into, made if it does not exist.
+        output_postfix: what is added to the name, one per key or one for all.
+        source_key: key of the volume that :class:`LoadVolumed` read; names the source file.
+        allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        InputError: on calling, if the folder or the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | Path,
+        output_postfix: str | Sequence[str] = "corrected",
+        source_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        postfixes = ensure_tuple(output_postfix)
+        self.output_dir = Path(output_dir)
+        self.output_postfix = postfixes * len(self.keys) if len(postfixes) == 1 else postfixes
+        self.source_key = source_key
+        if len(set(self.output_postfix)) != len(self.keys):
+            raise ValueError(
+                f"output_postfix={output_postfix!r} gives {len(set(self.output_postfix))} names for the "
+                f"{len(self.keys)} keys {self.keys}; give one postfix per key, all different"
+            )
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        source = source_path(result, self.source_key)
+        for key, postfix in self.key_iterator(result, self.output_postfix):
+            path = make_output_dir(self.output_dir) / f"{stem(source)}_{postfix}.nii.gz"
+            write_volume(path, spatial_array(result[key]), like=source)
+        return result
+
+
+def source_path(data: Mapping[Hashable, Any], key: Hashable) -> Path:
+    """The file that the volume under ``key`` was read from; KeyError if it was not read by LoadVolumed."""
+    meta = getattr(data.get(key), "meta", {})
+    if ImageMetaKey.FILENAME_OR_OBJ not in meta:
+        raise KeyError(f"data[{key!r}] must be a MetaTensor that LoadVolumed read: it names the source file")
+    return Path(meta[ImageMetaKey.FILENAME_OR_OBJ])
+
+
+def make_output_dir(folder: Path) -> Path:
+    """Make the folder and its parents; InputError if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: this folder cannot be made ({error.strerror}). Give another output_dir."
+        ) from error
+    return folder
+
+
+def spatial_array(image: torch.Tensor) -> np.ndarray:
+    """``(1, x, y, z)`` to a float32 array ``(x, y, z)``."""
+    if image.ndim != 4 or image.shape[0] != 1:
+        raise ValueError(
+            f"image has shape {tuple(image.shape)}; wanted one channel and three axes, (1, x, y, z)"
+        )
+    return torch.as_tensor(image).detach().float().cpu().numpy()[0]

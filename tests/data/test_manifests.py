@@ -1,0 +1,54 @@
+"""The manifests name the very files that are installed, and keep Colin27 out of training."""
+
+import hashlib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mocodis_monai.data import packaged
+
+FOLDER = Path(__file__).parents[2] / "data_manifests"
+MANIFESTS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def root_of(name):
+    if name == "colin27":
+        return Path("/")
+    spec = find_spec("nilearn")
+    return Path(spec.submodule_search_locations[0]) if spec else None
+
+
+@pytest.mark.parametrize("name", ["icbm152", "colin27"])
+def test_installed_files_have_the_sha256_of_the_manifest(name):
+    root = root_of(name)
+    for file in MANIFESTS[name]["files"]:
+        if root is None or not (root / file["path"]).is_file():
+            pytest.skip(f"{file['path']} is not installed: {MANIFESTS[name]['install']}")
+        assert hashlib.sha256((root / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+
+
+def test_colin27_is_in_no_training_manifest():
+    for manifest in MANIFESTS.values():
+        named = json.dumps(manifest).lower()
+        assert manifest["split"] in ("train", "validation", "test")
+        assert manifest["split"] == "test" or not ("colin" in named or "ch2" in named)
+
+
+def test_packaged_paths_are_those_of_the_manifests():
+    if root_of("icbm152") is not None:
+        paths = [packaged.icbm152_t1_path(), *packaged.icbm152_tissue_paths()]
+        listed = [root_of("icbm152") / file["path"] for file in MANIFESTS["icbm152"]["files"]]
+        assert paths == listed
+    colin27 = MANIFESTS["colin27"]["files"][0]["path"]
+    assert Path("/", colin27) == packaged.COLIN27_PATH
+
+
+def test_absent_packages_say_how_to_install_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r'pip install "mocodis-monai\[data\]"'):
+        packaged.icbm152_t1_path()
+    monkeypatch.setattr(packaged, "COLIN27_PATH", tmp_path / "ch2.nii.gz")
+    with pytest.raises(FileNotFoundError, match="apt-get install mricron-data"):
+        packaged.colin27_path()

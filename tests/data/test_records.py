@@ -1,0 +1,81 @@
+"""Records list what to load; subjects stay in one split; slices are cut in canonical orientation."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mocodis_monai.data.phantom import REGIONS
+from mocodis_monai.data.records import (
+    check_disjoint_subjects,
+    phantom_records,
+    slice_records,
+    training_records,
+)
+from mocodis_monai.data.slices import read_canonical, read_slice
+
+
+@pytest.fixture
+def volume_path(tmp_path):
+    """A RAS volume (12, 14, 16) with spacing (1, 2, 3) mm, stored with axes (S, L, P)."""
+    rng = np.random.default_rng(0)
+    ras = np.zeros((12, 14, 16), dtype=np.float32)
+    ras[3:9, 3:11, 4:12] = rng.uniform(50, 100, (6, 8, 8))
+    stored = np.transpose(ras[::-1, ::-1], (2, 0, 1))
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = 3, -1, -2, 1
+    path = tmp_path / "subject7.nii.gz"
+    nib.save(nib.Nifti1Image(stored, affine), path)
+    return path, ras
+
+
+def test_canonical_reading_undoes_the_permutation(volume_path):
+    path, ras = volume_path
+    volume = read_canonical(str(path))
+    assert np.array_equal(volume.data, ras) and volume.spacing_mm == pytest.approx((1, 2, 3))
+    assert read_canonical(str(path)) is volume
+
+
+@pytest.mark.parametrize(("axis", "spacing", "thickness"), [(0, (2, 3), 1), (1, (1, 3), 2), (2, (1, 2), 3)])
+def test_slices_keep_their_in_plane_spacing(volume_path, axis, spacing, thickness):
+    path, ras = volume_path
+    cut = read_slice(str(path), axis, 6)
+    assert np.array_equal(cut.image, np.take(ras, 6, axis))
+    assert cut.spacing_mm == pytest.approx(spacing) and cut.thickness_mm == pytest.approx(thickness)
+
+
+def test_slice_out_of_range_is_refused(volume_path):
+    with pytest.raises(ValueError, match=r"index is 16.*0 to 15"):
+        read_slice(str(volume_path[0]), 2, 16)
+    with pytest.raises(ValueError, match="axis is 3"):
+        read_slice(str(volume_path[0]), 3, 0)
+
+
+def test_slice_records_list_only_slices_with_foreground(volume_path):
+    path, _ = volume_path
+    records = slice_records(path, axes=(2,), step=1)
+    assert [r["image"]["index"] for r in records] == list(range(4, 12))
+    assert [r["image"]["index"] for r in slice_records(path, axes=(2,), step=3)] == [4, 7, 10]
+    assert {r["subject"] for r in records} == {"subject7"}
+    with pytest.raises(ValueError, match=r"min_foreground is 0.99"):
+        slice_records(path, min_foreground=0.99)
+
+
+def test_phantom_records_take_the_regions_in_turn_and_one_seed_each():
+    records = phantom_records(10, first_seed=100, size=(64, 96))
+    assert [r["image"]["seed"] for r in records] == list(range(100, 110))
+    assert [r["region"] for r in records[: len(REGIONS)]] == list(REGIONS)
+    assert records[0]["image"]["size"] == [64, 96]
+    with pytest.raises(ValueError, match="'foot'"):
+        phantom_records(1, regions=["foot"])
+
+
+def test_training_records_mix_phantoms_and_slices(volume_path):
+    records = training_records(5, volumes=[volume_path[0]])
+    assert {r["image"]["kind"] for r in records} == {"phantom", "slice"}
+
+
+def test_a_subject_in_two_splits_is_refused():
+    training = phantom_records(10, first_seed=0)
+    check_disjoint_subjects(training, phantom_records(5, first_seed=10))
+    with pytest.raises(ValueError, match=r"shares 1 subjects.*phantom_9"):
+        check_disjoint_subjects(training, phantom_records(5, first_seed=9))

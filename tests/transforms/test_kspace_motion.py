@@ -1,0 +1,181 @@
+"""KSpaceMotion and RandKSpaceMotion as MONAI transforms: seeds, replay, metadata, spacing and errors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
+
+from mocodis_monai.motion import FAMILIES, RigidTrajectory
+from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion
+
+
+def blob(*shape, affine=None):
+    """A smooth off-centre object, ``(1, *shape)`` MetaTensor."""
+    axes = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in shape], indexing="ij")
+    radius = sum((axis * 2 - 0.2 * number) ** 2 for number, axis in enumerate(axes))
+    image = torch.exp(-radius) + 0.5 * (radius < 1)
+    return MetaTensor(image[None], affine=torch.eye(4) if affine is None else affine)
+
+
+def held(translation_mm):
+    """Two shots that share one translation."""
+    dims = len(translation_mm)
+    angles = torch.zeros(2, 1 if dims == 2 else 3)
+    return RigidTrajectory(torch.tensor([translation_mm] * 2), angles)
+
+
+@pytest.mark.parametrize("shape", [(32, 28), (24, 20, 18)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_seed_is_the_same_sample_and_another_is_not(shape, family):
+    image = blob(*shape)
+
+    def draw(seed):
+        return RandKSpaceMotion(1.0, family).set_random_state(seed)(image)
+
+    first = draw(1)
+    assert torch.equal(first, draw(1))
+    assert first.meta["motion"] == draw(1).meta["motion"]
+    assert not torch.equal(first, draw(2))
+    assert first.shape == image.shape and first.dtype == image.dtype
+
+
+@pytest.mark.parametrize("shape", [(32, 28), (24, 20, 18)])
+def test_the_metadata_replays_the_sample_bit_for_bit(shape):
+    image = blob(*shape, affine=torch.diag(torch.tensor([0.9, 1.3, 2.1, 1.0])))
+    sample = RandKSpaceMotion(1.0).set_random_state(7).simulate(image, with_target=True)
+    stored = json.loads(json.dumps(sample.image.meta["motion"]))
+    again = KSpaceMotion.from_metadata(stored).simulate(image, with_target=True)
+    assert torch.equal(again.image, sample.image)
+    assert torch.equal(again.target, sample.target)
+    assert again.metadata == sample.metadata
+
+
+@pytest.mark.parametrize("asked_mm", [0.5, 3.0, 6.0])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_displacement_asked_for_is_in_the_metadata(asked_mm, family):
+    motion = RandKSpaceMotion(1.0, family, asked_mm).set_random_state(0)(blob(48, 40)).meta["motion"]
+    assert motion["displacement_mm"] == pytest.approx(asked_mm, rel=0.05)
+    assert motion["family"] == family
+    assert 0 < motion["corrupted_line_fraction"] <= 1
+    assert motion["severity"] == {0.5: "mild", 3.0: "severe", 6.0: "extreme"}[asked_mm]
+
+
+def test_every_draw_stays_within_what_was_asked():
+    rand = RandKSpaceMotion(1.0, ("drift",), (1.0, 2.0), (1,), (6, 9), ("interleaved",)).set_random_state(0)
+    image = blob(32, 28)
+    for _ in range(20):
+        motion = rand(image).meta["motion"]
+        assert 0.99 <= motion["displacement_mm"] <= 2.02
+        assert motion["phase_encode_axis"] == 1 and 6 <= motion["num_shots"] <= 9
+        assert (motion["family"], motion["line_order"]) == ("drift", "interleaved")
+    few_lines = RandKSpaceMotion(1.0, num_shots=32, line_orders="interleaved").set_random_state(0)
+    assert few_lines(blob(12, 12)).meta["motion"]["num_shots"] == 12
+
+
+def test_probability_zero_is_the_identity_with_metadata():
+    image = blob(16, 16)
+    sample = RandKSpaceMotion(0.0).simulate(image, with_target=True)
+    assert torch.equal(sample.image, image) and torch.equal(sample.target, image)
+    assert sample.image.meta["motion"]["family"] == "none"
+    assert sample.image.meta["motion"]["displacement_mm"] == 0.0
+    moved = RandKSpaceMotion(1.0).set_random_state(0)(image).meta["motion"]
+    # The same keys and types, or the data loader could not collate both in a batch.
+    assert {k: type(v) for k, v in sample.metadata.items()} == {k: type(v) for k, v in moved.items()}
+    assert "motion" not in image.meta
+
+
+def test_randomize_false_repeats_the_motion_on_another_image():
+    rand = RandKSpaceMotion(1.0).set_random_state(3)
+    first = rand(blob(24, 24))
+    second = rand(blob(24, 24) * 2, randomize=False)
+    torch.testing.assert_close(second.as_tensor(), first.as_tensor() * 2)
+
+
+def test_the_shift_in_pixels_follows_the_voxel_size_of_the_affine():
+    # Columns of the affine are the image axes: 2 mm along the first, 0.5 mm along the second, axes permuted
+    # in space.
+    affine = torch.tensor(
+        [[0.0, -0.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 4.0, 0], [0, 0, 0, 1]], dtype=torch.float64
+    )
+    image = blob(24, 20, affine=affine)
+    moved = KSpaceMotion(held([4.0, -1.5]), 0)(image)
+    torch.testing.assert_close(moved.as_tensor(), image.as_tensor().roll((2, -3), (1, 2)), atol=1e-5, rtol=0)
+    assert torch.equal(moved.affine, image.affine)
+    in_pixels = KSpaceMotion(held([4.0, -1.5]), 0, spacing_mm=(1.0, 0.5))(image)
+    torch.testing.assert_close(
+        in_pixels.as_tensor(), image.as_tensor().roll((4, -3), (1, 2)), atol=1e-5, rtol=0
+    )
+
+
+def test_channels_move_together():
+    image = torch.cat([blob(24, 20), 2 * blob(24, 20)])
+    moved = RandKSpaceMotion(1.0).set_random_state(0)(image)
+    torch.testing.assert_close(moved[1], 2 * moved[0])
+
+
+def test_plain_tensors_and_arrays_compose_too():
+    image = blob(24, 20).numpy()
+    pipeline = Compose([RandKSpaceMotion(1.0)]).set_random_state(0)
+    from_array = pipeline(image)
+    from_tensor = pipeline.set_random_state(0)(torch.from_numpy(image))
+    assert torch.equal(torch.as_tensor(from_array), torch.as_tensor(from_tensor))
+
+
+def test_global_generators_are_untouched():
+    np.random.seed(0)
+    torch.manual_seed(0)
+    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    RandKSpaceMotion(1.0).set_random_state(0).simulate(blob(24, 20), with_target=True)
+    assert (np.random.get_state()[1] == before).all()
+    assert torch.equal(torch.get_rng_state(), torch_before)
+
+
+def test_bad_images_and_trajectories_get_a_clear_error():
+    rand, image = RandKSpaceMotion(1.0).set_random_state(0), blob(16, 16)
+    with pytest.raises(TypeError, match="got dtype torch.uint8"):
+        rand(torch.zeros(1, 16, 16, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="got dtype torch.complex64"):
+        rand(torch.zeros(1, 16, 16, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"got shape \(16, 16\)"):
+        rand(torch.zeros(16, 16))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        rand(torch.full((1, 16, 16), float("nan")))
+    with pytest.raises(ValueError, match="phase_encode_axis: got 2"):
+        KSpaceMotion(held([1.0, 0.0]), 2)(image)
+    with pytest.raises(ValueError, match=r"got shape \(1, 16, 16\)"):
+        KSpaceMotion(held([1.0, 0.0, 0.0]), 0)(image)
+    with pytest.raises(ValueError, match="num_shots: got 20 for 16"):
+        KSpaceMotion(RigidTrajectory(torch.zeros(20, 2), torch.zeros(20, 1)), 0)(image)
+    with pytest.raises(ValueError, match="spacing_mm: got"):
+        KSpaceMotion(held([1.0, 0.0]), 0, spacing_mm=(1.0, 0.0))(image)
+    with pytest.raises(ValueError, match="spacing_mm: got"):
+        KSpaceMotion(held([1.0, 0.0]), 0)(
+            MetaTensor(image.as_tensor(), affine=torch.diag(torch.tensor([1.0, 0, 1, 1])))
+        )
+    with pytest.raises(ValueError, match="got nan"):
+        KSpaceMotion(held([float("nan"), 0.0]), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"families": "tremble"}, "families: got"),
+        ({"line_orders": ("spiral",)}, "line_orders: got"),
+        ({"displacement_mm": (3, 1)}, "displacement_mm: got"),
+        ({"displacement_mm": -1}, "displacement_mm: got"),
+        ({"num_shots": 1}, "num_shots: got"),
+    ],
+)
+def test_bad_arguments_get_a_clear_error(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RandKSpaceMotion(**arguments)
+
+
+def test_a_severity_that_one_shot_cannot_show_is_refused():
+    # In linear order with three shots nearly all energy is in the middle one.
+    rand = RandKSpaceMotion(1.0, displacement_mm=20.0, num_shots=3, line_orders="linear").set_random_state(0)
+    with pytest.raises(ValueError, match="displacement_mm: got 20.00"):
+        rand(blob(48, 48))

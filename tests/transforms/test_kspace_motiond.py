@@ -1,0 +1,86 @@
+"""RandKSpaceMotiond: one motion for all keys, targets, scores, Compose and the data loader."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
+from monai.transforms import Compose, EnsureTyped
+
+from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, RandKSpaceMotiond
+
+
+def blob(offset=0.2):
+    axes = torch.meshgrid(torch.linspace(-1, 1, 32), torch.linspace(-1, 1, 28), indexing="ij")
+    return MetaTensor(
+        torch.exp(-sum((3 * axis - offset) ** 2 for axis in axes))[None], affine=2 * torch.eye(4)
+    )
+
+
+def test_keys_share_one_motion_and_the_rest_is_left_alone():
+    move = RandKSpaceMotiond(("image", "other"), prob=1.0).set_random_state(0)
+    data = {"image": blob(), "other": 2 * blob(), "name": "a"}
+    moved = move(data)
+    assert moved["name"] == "a" and set(moved) == set(data)
+    assert torch.equal(data["image"], blob())
+    torch.testing.assert_close(moved["other"].as_tensor(), 2 * moved["image"].as_tensor())
+    assert moved["image"].meta["motion"]["trajectory"] == moved["other"].meta["motion"]["trajectory"]
+    assert torch.equal(moved["image"].affine, blob().affine)
+
+
+def test_target_and_score_are_those_of_the_array_version():
+    image = blob()
+    move = RandKSpaceMotiond("image", "target", "displacement", prob=1.0).set_random_state(4)
+    d = move({"image": image})
+    replay = KSpaceMotion.from_metadata(d["image"].meta["motion"]).simulate(image, with_target=True)
+    assert torch.equal(d["image"], replay.image) and torch.equal(d["target"], replay.target)
+    assert d["displacement"].dtype == torch.float32 and d["displacement"].ndim == 0
+    assert d["displacement"].item() == pytest.approx(replay.metadata["displacement_mm"])
+    # The target lies where the moved image does, which the clean image does not.
+    assert (d["target"] - d["image"]).norm() < (image - d["image"]).norm()
+
+
+def test_without_motion_the_target_is_the_image():
+    d = RandKSpaceMotiond("image", "target", "displacement", prob=0.0)({"image": blob()})
+    assert torch.equal(d["image"], blob()) and torch.equal(d["target"], blob())
+    assert d["displacement"].item() == 0.0
+    assert d["image"].meta["motion"]["family"] == "none"
+
+
+def test_the_probability_is_met():
+    move = RandKSpaceMotiond("image", prob=0.3).set_random_state(0)
+    applied = [move({"image": blob()})["image"].meta["motion"]["family"] != "none" for _ in range(200)]
+    assert 0.2 < np.mean(applied) < 0.4
+
+
+def test_a_seeded_compose_repeats_itself():
+    pipeline = Compose([EnsureTyped("image"), RandKSpaceMotiond("image", "target", prob=0.5)])
+    runs = []
+    for seed in (0, 0, 1):
+        pipeline.set_random_state(seed)
+        runs.append(torch.stack([pipeline({"image": blob()})["image"].as_tensor() for _ in range(4)]))
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+def test_samples_with_different_shots_collate_and_replay_after_decollating():
+    pipeline = RandKSpaceMotiond("image", "target", "displacement", prob=0.7).set_random_state(1)
+    batch = next(iter(DataLoader(Dataset([{"image": blob()}] * 6, pipeline), batch_size=6)))
+    assert batch["image"].shape == batch["target"].shape == (6, 1, 32, 28)
+    items = decollate_batch(batch)
+    motions = [item["image"].meta["motion"] for item in items]
+    assert {motion["family"] for motion in motions} >= {"none"} and len(
+        {int(m["num_shots"]) for m in motions}
+    ) > 2
+    for item, motion in zip(items, motions, strict=True):
+        if motion["family"] != "none":
+            assert torch.equal(KSpaceMotion.from_metadata(motion)(blob()), item["image"])
+
+
+def test_keys_that_do_not_pair_up_are_refused():
+    with pytest.raises(ValueError, match="target_keys: got"):
+        RandKSpaceMotiond(("a", "b"), target_keys="t")
+    with pytest.raises(KeyError):
+        RandKSpaceMotiond("missing", prob=1.0)({"image": blob()})
+    assert set(RandKSpaceMotiond("missing", prob=1.0, allow_missing_keys=True)({"image": blob()})) == {
+        "image"
+    }
+    assert isinstance(RandKSpaceMotiond("image").rand_motion, RandKSpaceMotion)
