@@ -31,7 +31,10 @@ class _Shear(NamedTuple):
 def rotate(image: Tensor, rotation: Tensor, spacing_mm: Tensor) -> Tensor:
     """Rotate an image by several rotations, about pixel ``(N - 1) / 2`` of each axis; outside is zero.
 
-    Accuracy, largest error relative to the peak: ACCURACY_PLACEHOLDER
+    Accuracy, measured in tests/motion/test_forward.py: a smooth object (Gaussians of 2 to 3 pixels) is turned
+    to within 1e-5 of its peak. A razor-sharp ellipse given by its closed-form spectrum up to Nyquist, whose
+    corners no grid can turn, is off by 1.7, 2.4 and 3.9 per cent (root mean square) at 3, 10 and 20 degrees;
+    bicubic interpolation by 4.1, 4.3 and 5.0.
 
     Args:
         image: ``(batch, *spatial)``, real or complex.

@@ -83,7 +83,7 @@ class KSpaceMotion(Transform):
         ValueError: for a trajectory, an axis, an order, a spacing or values that do not fit.
     """
 
-    backend = [TransformBackends.TORCH]
+    backend = [TransformBackends.TORCH]  # noqa: RUF012 - the form that MONAI reads
 
     def __init__(
         self,

@@ -125,19 +125,19 @@ def test_plain_tensors_and_arrays_compose_too():
 
 
 def test_global_generators_are_untouched():
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
-    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     RandKSpaceMotion(1.0).set_random_state(0).simulate(blob(24, 20), with_target=True)
-    assert (np.random.get_state()[1] == before).all()
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 
 def test_bad_images_and_trajectories_get_a_clear_error():
     rand, image = RandKSpaceMotion(1.0).set_random_state(0), blob(16, 16)
-    with pytest.raises(TypeError, match="got dtype torch.uint8"):
+    with pytest.raises(TypeError, match=r"got dtype torch\.uint8"):
         rand(torch.zeros(1, 16, 16, dtype=torch.uint8))
-    with pytest.raises(TypeError, match="got dtype torch.complex64"):
+    with pytest.raises(TypeError, match=r"got dtype torch\.complex64"):
         rand(torch.zeros(1, 16, 16, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"got shape \(16, 16\)"):
         rand(torch.zeros(16, 16))
@@ -177,5 +177,5 @@ def test_bad_arguments_get_a_clear_error(arguments, message):
 def test_a_severity_that_one_shot_cannot_show_is_refused():
     # In linear order with three shots nearly all energy is in the middle one.
     rand = RandKSpaceMotion(1.0, displacement_mm=20.0, num_shots=3, line_orders="linear").set_random_state(0)
-    with pytest.raises(ValueError, match="displacement_mm: got 20.00"):
+    with pytest.raises(ValueError, match=r"displacement_mm: got 20\.00"):
         rand(blob(48, 48))
