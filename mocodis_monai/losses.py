@@ -30,7 +30,7 @@ class CorrectionTerms(NamedTuple):
 class CorrectionLoss(nn.Module):
     r"""Loss of the hierarchical VQ-VAE and the fidelity branch.
 
-    .. math:: |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_d (|D(c, 0) - x| + |D(c, m) - y|)
+    .. math:: w_r |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_d (|D(c, 0) - x| + |D(c, m) - y|)
               + w_c L_{commit} + w_k CE(c | y) + w_t L_{score}
 
     with clean image x, moved image y, refined image r, codes-only image o, content codes c of x, motion codes m of y
@@ -39,6 +39,7 @@ class CorrectionLoss(nn.Module):
     image; the score loss is the Huber distance of log(1 + displacement score in pixels).
 
     Args:
+        refined_weight: w_r.
         ssim_weight: w_s.
         codes_only_weight: w_o.
         decode_weight: w_d.
@@ -49,15 +50,17 @@ class CorrectionLoss(nn.Module):
 
     def __init__(
         self,
-        ssim_weight: float = 0.1,
-        codes_only_weight: float = 0.5,
+        refined_weight: float = 2.0,
+        ssim_weight: float = 0.2,
+        codes_only_weight: float = 0.25,
         decode_weight: float = 1.0,
         commitment_cost: float = 0.25,
-        consistency_weight: float = 0.02,
+        consistency_weight: float = 0.005,
         score_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        self.ssim_weight, self.codes_only_weight, self.decode_weight = ssim_weight, codes_only_weight, decode_weight
+        self.refined_weight, self.ssim_weight = refined_weight, ssim_weight
+        self.codes_only_weight, self.decode_weight = codes_only_weight, decode_weight
         self.commitment_cost, self.consistency_weight = commitment_cost, consistency_weight
         self.score_weight = score_weight
         self.ssim = SSIMLoss(spatial_dims=2, win_size=7)
@@ -79,7 +82,7 @@ class CorrectionLoss(nn.Module):
             "score": F.smooth_l1_loss(output.score_px.log1p(), displacement_px.log1p(), beta=0.1),
         }
         total = (
-            parts["refined"]
+            self.refined_weight * parts["refined"]
             + self.ssim_weight * parts["ssim"]
             + self.codes_only_weight * parts["codes_only"]
             + self.decode_weight * (parts["clean_decoded"] + parts["moved_decoded"])

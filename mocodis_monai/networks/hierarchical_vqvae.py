@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from monai.networks.layers.factories import Norm
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,6 +41,18 @@ def embeddings_of(codes: Codes) -> Embeddings:
     return Embeddings(codes.coarse.embedding, codes.fine.embedding)
 
 
+def to_latents(spatial_dims: int, in_channels: int, embedding_dim: int) -> nn.Sequential:
+    """The last step before a quantizer: a 1 x 1 convolution, and unit variance of every latent channel.
+
+    Batch normalisation keeps the latents from collapsing onto a few codes before the decoder has learned to use them
+    (Lancucki et al. 2020, "Robust training of vector quantized bottleneck models", arXiv 2005.08520).
+    """
+    return nn.Sequential(
+        convolution(spatial_dims, in_channels, embedding_dim, kernel_size=1),
+        Norm[Norm.BATCH, spatial_dims](embedding_dim, affine=False),
+    )
+
+
 class ContentEncoder(nn.Module):
     """Image -> content codes: what the motion-free anatomy is."""
 
@@ -56,9 +69,9 @@ class ContentEncoder(nn.Module):
             ResidualBlock(spatial_dims, quarter),
         )
         self.to_eighth = nn.Sequential(fold(spatial_dims, quarter, eighth), GlobalBlock(spatial_dims, eighth))
-        self.coarse_latent = convolution(spatial_dims, eighth, embedding_dim, kernel_size=1)
+        self.coarse_latent = to_latents(spatial_dims, eighth, embedding_dim)
         self.coarse_features = unfold(spatial_dims, embedding_dim, quarter)
-        self.fine_latent = convolution(spatial_dims, 2 * quarter, embedding_dim, kernel_size=1)
+        self.fine_latent = to_latents(spatial_dims, 2 * quarter, embedding_dim)
         self.coarse_quantizer = VectorQuantizer(num_embeddings[0], embedding_dim)
         self.fine_quantizer = VectorQuantizer(num_embeddings[1], embedding_dim)
 
@@ -88,8 +101,8 @@ class MotionEncoder(nn.Module):
             GlobalBlock(spatial_dims, eighth),
         )
         self.to_sixteenth = nn.Sequential(fold(spatial_dims, eighth, eighth), GlobalBlock(spatial_dims, eighth))
-        self.coarse_latent = convolution(spatial_dims, eighth, embedding_dim, kernel_size=1)
-        self.fine_latent = convolution(spatial_dims, eighth, embedding_dim, kernel_size=1)
+        self.coarse_latent = to_latents(spatial_dims, eighth, embedding_dim)
+        self.fine_latent = to_latents(spatial_dims, eighth, embedding_dim)
         self.coarse_quantizer = VectorQuantizer(num_embeddings[0], embedding_dim)
         self.fine_quantizer = VectorQuantizer(num_embeddings[1], embedding_dim)
 
@@ -155,7 +168,7 @@ class HierarchicalVQVAE(nn.Module):
         spatial_dims: int = 2,
         channels: tuple[int, int, int] = (32, 64, 128),
         num_embeddings: tuple[int, int] = (512, 512),
-        embedding_dim: int = 16,
+        embedding_dim: int = 8,
         num_motion_embeddings: tuple[int, int] = (128, 128),
         motion_embedding_dim: int = 8,
     ) -> None:

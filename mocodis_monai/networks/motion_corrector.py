@@ -83,7 +83,7 @@ class MotionCorrector(nn.Module):
         channels: tuple[int, int, int] = (32, 64, 96),
         fidelity_channels: tuple[int, int, int] = (48, 96, 112),
         num_embeddings: tuple[int, int] = (512, 512),
-        embedding_dim: int = 16,
+        embedding_dim: int = 8,
         num_motion_embeddings: tuple[int, int] = (128, 128),
         motion_embedding_dim: int = 8,
         prior_hidden_size: int = 128,

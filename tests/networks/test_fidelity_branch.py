@@ -1,0 +1,48 @@
+"""The fidelity branch: grids of its evidence, and a residual that starts at zero."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mocodis_monai.networks import FidelityBranch
+
+
+@pytest.mark.parametrize("spatial", [(32, 48), (16, 16, 32)])
+def test_evidence_on_both_grids_and_a_residual_that_starts_at_zero(spatial, awaken):
+    dims = len(spatial)
+    branch = FidelityBranch(dims, (8, 12, 16), (12, 20), 6, 5)
+    eighth, quarter = (tuple(size // factor for size in spatial) for factor in (8, 4))
+    image, condition = torch.rand(2, 1, *spatial), torch.randn(2, 5, *eighth)
+
+    def run() -> torch.Tensor:
+        seen = branch.read_coarse(image, condition)
+        assert seen.logits.shape == (2, 12, *eighth)
+        fine = branch.read_fine(seen, torch.randn(2, 6, *eighth))
+        assert fine.logits.shape == (2, 20, *quarter)
+        return branch.refine(image, seen, fine, torch.randn(2, 6, *quarter), torch.rand_like(image))
+
+    assert torch.equal(run(), image)
+    awaken(branch)
+    refined = run()
+    assert refined.shape == image.shape and not torch.allclose(refined, image)
+
+
+@pytest.mark.parametrize("given", ["condition", "coarse_embedding", "fine_embedding", "codes_only"])
+def test_the_refined_image_depends_on_all_that_it_is_given(given, awaken):
+    torch.manual_seed(0)
+    branch = awaken(FidelityBranch(2, (8, 12, 16), (12, 20), 6, 5))
+    image = torch.rand(1, 1, 32, 32)
+    values = {
+        "condition": torch.randn(1, 5, 4, 4),
+        "coarse_embedding": torch.randn(1, 6, 4, 4),
+        "fine_embedding": torch.randn(1, 6, 8, 8),
+        "codes_only": torch.rand(1, 1, 32, 32),
+    }
+
+    def run(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen = branch.read_coarse(image, inputs["condition"])
+        fine = branch.read_fine(seen, inputs["coarse_embedding"])
+        return branch.refine(image, seen, fine, inputs["fine_embedding"], inputs["codes_only"])
+
+    assert not torch.allclose(run({**values, given: values[given] + 1}), run(values))

@@ -1,0 +1,102 @@
+"""Guidance over a whole token grid: windows that cover it, and what each strength does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from mocodis_monai.networks import ContentPrior, LevelLogits
+from mocodis_monai.networks.guidance import OVERLAP, cut, guide, join, window_corners
+
+WINDOW = 3
+CODES = (5, 7)
+
+
+@pytest.fixture
+def prior() -> ContentPrior:
+    torch.manual_seed(0)
+    return ContentPrior(
+        2, CODES, coarse_window=WINDOW, hidden_size=8, num_layers=1, num_heads=2, condition_channels=3
+    ).eval()
+
+
+@pytest.fixture
+def evidence() -> LevelLogits:
+    torch.manual_seed(1)
+    return LevelLogits(torch.randn(2, CODES[0], 4, 7), torch.randn(2, CODES[1], 8, 14))
+
+
+@pytest.mark.parametrize("size", range(8, 31))
+def test_windows_lie_inside_overlap_and_cover_every_site(size):
+    starts = sorted({corner[0] for corner in window_corners((size, 8), 8)})
+    assert starts[0] == 0 and starts[-1] == size - 8
+    assert {site for start in starts for site in range(start, start + 8)} == set(range(size))
+    assert all(later - earlier <= 8 - OVERLAP for earlier, later in itertools.pairwise(starts))
+
+
+def test_corners_are_all_pairs_of_starts():
+    assert len(window_corners((30, 23), 8)) == len(window_corners((30, 8), 8)) * len(
+        window_corners((8, 23), 8)
+    )
+    assert len(set(window_corners((20, 20, 20), 8))) == 27
+
+
+@pytest.mark.parametrize("grid", [(7, 12), (12, 7)])
+def test_a_grid_smaller_than_the_window_is_refused(grid):
+    with pytest.raises(ValueError, match=r"at least 8 sites on each axis: pad"):
+        window_corners(grid, 8)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_joining_what_was_cut_gives_it_back(factor):
+    corners = window_corners((10, 13), 4)
+    level = torch.randn(3, 5, 10 * factor, 13 * factor, dtype=torch.float64)
+    windows = cut(level, corners, 4, factor)
+    assert windows.shape == (3 * len(corners), 5, 4 * factor, 4 * factor)
+    torch.testing.assert_close(join(windows, corners, 4, level, factor), level)
+
+
+def test_overlapping_windows_are_averaged():
+    corners = [(0, 0), (0, 1)]
+    windows = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
+    joined = join(windows, corners, 2, torch.empty(1, 1, 2, 3))
+    assert joined[0, 0].tolist() == [[0, 0.5, 1], [0, 0.5, 1]]
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_an_untrained_prior_leaves_the_evidence_at_any_strength(prior, evidence, strength):
+    guided = guide(prior, evidence, torch.randn(2, 3), torch.full((2,), strength))
+    for level, wanted in zip(guided, evidence, strict=True):
+        torch.testing.assert_close(level, wanted.log_softmax(1))
+
+
+def test_strength_zero_leaves_the_evidence_and_strength_one_does_not_sample_by_sample(
+    prior, evidence, awaken
+):
+    guided = guide(awaken(prior), evidence, torch.randn(2, 3), torch.tensor([0.0, 1.0]))
+    for level, wanted in zip(guided, evidence, strict=True):
+        torch.testing.assert_close(level[0], wanted.log_softmax(1)[0])
+        assert not torch.allclose(level[1], wanted.log_softmax(1)[1])
+
+
+def test_the_result_is_a_distribution_over_codes(prior, evidence, awaken):
+    guided = guide(awaken(prior), evidence, torch.randn(2, 3), torch.full((2,), 0.7))
+    for level, given in zip(guided, evidence, strict=True):
+        assert level.shape == given.shape
+        torch.testing.assert_close(level.exp().sum(1), torch.ones_like(level[:, 0]))
+
+
+def test_a_prior_that_knows_the_pattern_decides_what_the_evidence_leaves_open(prior):
+    # The head's bias is a prior in favour of code 3 on both levels, whatever else is there.
+    for head in prior.head:
+        head.bias.data[3] = 4.0
+    undecided = LevelLogits(torch.zeros(1, CODES[0], 3, 3), torch.zeros(1, CODES[1], 6, 6))
+    sure = LevelLogits(*(level.clone() for level in undecided))
+    sure.coarse[:, 1] = sure.fine[:, 1] = 20.0
+    strength = torch.ones(1)
+    for level in guide(prior, undecided, torch.zeros(1, 3), strength):
+        assert (level.argmax(1) == 3).all()
+    for level in guide(prior, sure, torch.zeros(1, 3), strength):
+        assert (level.argmax(1) == 1).all()

@@ -1,0 +1,163 @@
+"""The corrector as users meet it: any size in, the same size out, repeatable, and no harm without motion."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mocodis_monai.networks import MotionCorrector, no_harm_gate
+from mocodis_monai.networks.motion_corrector import GATE_PX
+
+ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
+
+
+def codebooks_of(network: MotionCorrector) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.named_buffers()}
+
+
+@pytest.mark.parametrize("size", ODD_SIZES)
+def test_any_size_comes_back_at_its_own_size(small_corrector, size):
+    network = small_corrector(guidance=1.0).eval()
+    image = torch.rand(1, 1, *size)
+    with torch.no_grad():
+        corrected = network(image)
+    assert corrected.shape == image.shape and corrected.dtype == torch.float32
+    assert torch.isfinite(corrected).all() and not torch.allclose(corrected, image)
+
+
+@pytest.mark.parametrize("size", [(61, 77), (20, 30)])
+def test_correct_says_how_far_to_trust_it(small_corrector, size):
+    network = small_corrector().eval()
+    image = torch.rand(2, 1, *size)
+    result = network.correct(image, spacing_mm=2.0)
+    for field in (result.corrected, result.uncertainty, result.artifact_map):
+        assert field.shape == image.shape and torch.isfinite(field).all()
+    assert (result.uncertainty >= 0).all() and result.uncertainty.max() > 0
+    assert (result.artifact_map >= 0).all()  # log-probabilities are never above zero
+    assert result.motion_score_mm.shape == result.gate.shape == (2,)
+    torch.testing.assert_close(result.motion_score_mm, 2 * network.correct(image).motion_score_mm)
+
+
+def test_an_image_is_padded_at_its_end_by_its_edge(small_corrector):
+    network = small_corrector().eval()
+    image = torch.rand(1, 1, 61, 70)
+    padded = F.pad(image, (0, 10, 0, 3), mode="replicate")
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), network(padded)[..., :61, :70])
+
+
+def test_the_same_image_gives_the_same_result_twice(small_corrector):
+    network = small_corrector(guidance=0.5).eval()
+    image = torch.rand(2, 1, 61, 77)
+    first, state = network.correct(image), torch.get_rng_state()
+    second = network.correct(image)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    other = network.correct(image, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(other.corrected, first.corrected)
+    assert not torch.equal(other.uncertainty, first.uncertainty)
+
+
+def test_forward_is_the_corrected_image_of_correct(small_corrector):
+    network = small_corrector(guidance=0.5).eval()
+    image = torch.rand(1, 1, 40, 80)
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), network.correct(image).corrected)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_a_batch_is_the_same_as_one_image_after_the_other(small_corrector, guidance):
+    network = small_corrector(guidance=guidance).eval()
+    images = torch.rand(3, 1, 64, 80)
+    batch = network.correct(images)
+    for index in range(3):
+        single = network.correct(images[index : index + 1])
+        for name in ("corrected", "motion_score_mm", "artifact_map", "gate"):
+            torch.testing.assert_close(
+                getattr(single, name)[0], getattr(batch, name)[index], atol=1e-4, rtol=1e-4
+            )
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_an_image_without_motion_comes_back_bit_by_bit(small_corrector, monkeypatch, guidance):
+    network = small_corrector(guidance=guidance).eval()
+    image = torch.rand(2, 1, 61, 77)
+    monkeypatch.setattr(network.vqvae, "motion_score_px", lambda motion: torch.tensor([0.0, 5.0]))
+    for corrected in (network(image).detach(), network.correct(image).corrected):
+        assert torch.equal(corrected[0], image[0])
+        assert not torch.allclose(corrected[1], image[1])
+
+
+def test_fidelity_goes_from_the_codes_to_the_refined_image(small_corrector):
+    network = small_corrector().eval()
+    image = torch.rand(1, 1, 64, 64)
+    codes, half, full = (network.correct(image, fidelity=share).corrected for share in (0.0, 0.5, 1.0))
+    assert not torch.allclose(codes, full)
+    torch.testing.assert_close(half, (codes + full) / 2)
+
+
+def test_a_new_corrector_changes_nothing_at_full_fidelity(small_corrector):
+    image = torch.rand(1, 1, 64, 64)
+    assert torch.equal(small_corrector(awake=False).eval()(image), image)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"fidelity": -0.1}, {"fidelity": 1.1}, {"guidance": 2.0}, {"guidance": -1.0}, {"num_samples": 1}],
+)
+def test_arguments_out_of_range_are_named(small_corrector, arguments):
+    ((name, value),) = arguments.items()
+    with pytest.raises(ValueError, match=rf"{name} must .*got {value}"):
+        small_corrector().correct(torch.rand(1, 1, 64, 64), **arguments)
+
+
+def test_after_freezing_only_the_prior_learns(small_corrector):
+    network = small_corrector().train().freeze_codes().train()
+    codebooks = codebooks_of(network)
+    image = torch.rand(2, 1, 64, 64)
+    indices, evidence, condition = network.read_codes(image, image)
+    sum(level.square().mean() for level in network.prior(indices, evidence, condition)).backward()
+    learned = {name for name, weight in network.named_parameters() if weight.grad is not None}
+    assert learned == {name for name, _ in network.named_parameters() if name.startswith("prior.")}
+    assert network.prior.training and not network.vqvae.training
+    assert all(torch.equal(value, codebooks[name]) for name, value in network.named_buffers())
+
+
+def test_training_teaches_codebooks_and_everything_but_the_prior(small_corrector, image_pair):
+    network = small_corrector().train()
+    codebooks = codebooks_of(network)
+    output = network.training_pass(image_pair.moved, image_pair.clean)
+    terms = (output.refined, output.codes_only, output.clean_decoded, output.moved_decoded, output.score_px)
+    commitment = sum(codes.commitment_loss for codes in (*output.content, *output.motion))
+    (sum(term.square().mean() for term in terms) + commitment).backward()
+    idle = {name for name, weight in network.named_parameters() if weight.grad is None}
+    assert idle == {name for name, _ in network.named_parameters() if name.startswith("prior.")}
+    moved = {name for name, value in network.named_buffers() if not torch.equal(value, codebooks[name])}
+    assert {name for name in codebooks if name.endswith("codebook")} <= moved
+
+
+def test_reading_codes_gives_what_the_prior_takes(small_corrector, image_pair):
+    network = small_corrector().eval()
+    indices, evidence, condition = network.read_codes(image_pair.moved, image_pair.clean)
+    assert indices.coarse.shape == (2, 8, 8) and indices.fine.shape == (2, 16, 16)
+    assert evidence.coarse.shape == (2, 12, 8, 8) and evidence.fine.shape == (2, 20, 16, 16)
+    torch.testing.assert_close(evidence.fine.exp().sum(1), torch.ones(2, 16, 16))
+    assert condition.shape == (2, 2 * 4 + 1)
+
+
+def test_weights_of_the_released_network_stay_under_20_megabytes():
+    file = io.BytesIO()
+    torch.save(MotionCorrector().state_dict(), file)
+    assert file.getbuffer().nbytes < 20e6
+
+
+def test_the_gate_rises_from_zero_to_one_and_never_falls():
+    scores = torch.linspace(0, 2, 401)
+    gate = no_harm_gate(scores)
+    assert gate.min() == 0 and gate.max() == 1
+    assert (gate.diff() >= 0).all()
+    assert (gate[scores <= GATE_PX[0]] == 0).all() and (gate[scores >= GATE_PX[1]] == 1).all()
+    assert no_harm_gate(torch.tensor([sum(GATE_PX) / 2])).item() == pytest.approx(0.5)

@@ -1,0 +1,153 @@
+"""Whole volumes: which axis is cut, what the network is given, and what comes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from mocodis_monai.inferers import SliceInferer2D, VolumeCorrector, VolumeInferer, thickest_axis
+from mocodis_monai.networks import Correction
+
+
+class Recorder(nn.Module):
+    """Stands in for the corrector: doubles the image and keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.batches: list[torch.Tensor] = []
+        self.options: list[dict] = []
+
+    def correct(self, image: torch.Tensor, **options) -> Correction:
+        self.batches.append(image)
+        self.options.append(options)
+        score = image.flatten(1).amax(1)
+        return Correction(2 * image, 0.5 * image, score, torch.ones_like(image), torch.full_like(score, 0.25))
+
+
+@pytest.fixture
+def volume() -> torch.Tensor:
+    """A ball of tissue in faint noise, (20, 24, 18): slices 0 to 2 and the last ones of each axis are air."""
+    x, y, z = np.mgrid[-1:1:20j, -1:1:24j, -1:1:18j]
+    noise = np.random.default_rng(0).random(x.shape)
+    ball = (x**2 + y**2 + z**2 < 0.4) * (1 + 0.3 * np.cos(5 * x))
+    return torch.from_numpy(300 * ball + noise).float()
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "axis"),
+    [((1, 1, 5), 2), ((5, 1, 1), 0), ((1, 4, 1), 1), ((1, 1, 1), 2), ((1.0, 1.0, 0.999), 2), ((2, 2, 1), 1)],
+)
+def test_the_slice_axis_is_the_one_with_the_thickest_voxels(spacing_mm, axis):
+    assert thickest_axis(spacing_mm) == axis
+
+
+@pytest.mark.parametrize(("slice_axis", "wanted"), [(None, 1), (0, 0), (1, 1), (2, 2)])
+def test_slices_are_cut_at_full_size_along_the_axis(volume, slice_axis, wanted):
+    network = Recorder()
+    result = VolumeCorrector(network, slice_axis, batch_size=3).correct(volume, (0.8, 3.0, 1.2))
+    assert result.slice_axis == wanted
+    in_plane = [size for axis, size in enumerate(volume.shape) if axis != wanted]
+    assert all(batch.shape[1:] == (1, *in_plane) and len(batch) <= 3 for batch in network.batches)
+    spacing = [size for axis, size in enumerate((0.8, 3.0, 1.2)) if axis != wanted]
+    assert all(options["spacing_mm"] == pytest.approx(sum(spacing) / 2) for options in network.options)
+    assert result.motion_score_mm.shape == result.gate.shape == (volume.shape[wanted],)
+
+
+def test_tissue_is_corrected_and_air_comes_back_as_it_was(volume):
+    result = VolumeCorrector(Recorder(), slice_axis=2).correct(volume, (1, 1, 1))
+    tissue = (volume > 30).flatten(0, 1).any(0).nonzero().flatten()
+    # The mask is smooth and may reach one slice further.
+    air = torch.tensor([k for k in range(18) if (tissue - k).abs().min() > 1])
+    assert len(tissue) > 5 and len(air) > 5
+    torch.testing.assert_close(result.corrected[..., tissue], 2 * volume[..., tissue])
+    # Divided by the scale and multiplied again: one rounding each.
+    torch.testing.assert_close(result.corrected[..., air], volume[..., air], rtol=3e-7, atol=0)
+    torch.testing.assert_close(result.uncertainty[..., tissue], 0.5 * volume[..., tissue])
+    for values in (result.gate, result.motion_score_mm):
+        assert (values[tissue] > 0).all() and not values[air].any()
+    assert not result.uncertainty[..., air].any() and not result.artifact_map[..., air].any()
+
+
+def test_the_network_sees_one_scale_whatever_the_unit(volume):
+    peaks = []
+    for unit in (1.0, 1000.0, 1e-4):
+        network = Recorder()
+        VolumeCorrector(network, slice_axis=2).correct(unit * volume, (1, 1, 1))
+        peaks.append(max(batch.max().item() for batch in network.batches))
+    assert peaks[0] == pytest.approx(1, abs=0.05)
+    assert peaks == pytest.approx([peaks[0]] * 3)
+
+
+def test_a_thousand_times_the_image_gives_a_thousand_times_the_result(volume, small_corrector):
+    corrector = VolumeCorrector(small_corrector().float(), slice_axis=2)
+    small, large = (corrector.correct(unit * volume, (1, 1, 1)) for unit in (1, 1024))  # 1024 rounds nothing
+    assert not torch.allclose(small.corrected, volume)
+    torch.testing.assert_close(large.corrected, 1024 * small.corrected)
+    torch.testing.assert_close(large.uncertainty, 1024 * small.uncertainty)
+    torch.testing.assert_close(large.artifact_map, small.artifact_map)
+    torch.testing.assert_close(large.motion_score_mm, small.motion_score_mm)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_volume(volume, axis):
+    single = volume.narrow(axis, 9, 1)
+    network = Recorder()
+    spacing = [1.0, 1.0, 1.0]
+    spacing[axis] = 5.0
+    result = VolumeCorrector(network).correct(single, tuple(spacing))
+    assert len(network.batches) == 1 and result.slice_axis == axis
+    torch.testing.assert_close(result.corrected, 2 * single)
+
+
+def test_the_data_are_not_changed(volume):
+    before = volume.clone()
+    VolumeCorrector(Recorder()).correct(volume, (1, 1, 1))
+    assert torch.equal(volume, before)
+
+
+def test_options_reach_the_network(volume):
+    network = Recorder()
+    VolumeCorrector(network, fidelity=0.3, guidance=0.6).correct(volume, (1, 1, 1))
+    assert {(options["fidelity"], options["guidance"]) for options in network.options} == {(0.3, 0.6)}
+
+
+@pytest.mark.parametrize("slice_axis", [3, -1, "z"])
+def test_an_axis_that_is_none_is_refused(slice_axis):
+    with pytest.raises(ValueError, match=r"slice_axis must be 0, 1, 2 or None, got"):
+        VolumeCorrector(Recorder(), slice_axis)
+
+
+def test_progress_counts_the_slices_that_hold_tissue(volume, capfd):
+    network = Recorder()
+    VolumeCorrector(network, progress=True).correct(volume, (1, 1, 1))
+    count = sum(len(batch) for batch in network.batches)
+    assert f"{count}/{count}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_inferer_reads_the_voxel_size_from_the_affine(volume, batched):
+    affine = torch.diag(torch.tensor([1.0, 6.0, 2.0, 1.0], dtype=torch.float64))[[1, 0, 2, 3]]  # axes swapped
+    affine = affine[None] if batched else affine
+    network = Recorder()
+    out = VolumeInferer(batch_size=4)(MetaTensor(volume[None, None], affine=affine), network)
+    assert out.shape == (1, 1, *volume.shape)
+    assert all(batch.shape[1:] == (1, 20, 18) for batch in network.batches)  # cut across the 6 mm axis
+    assert {options["spacing_mm"] for options in network.options} == {1.5}
+
+
+def test_the_inferer_corrects_each_volume_of_a_batch(volume):
+    volumes = torch.stack([volume, 7 * volume.flip(0)]).unsqueeze(1)
+    out = VolumeInferer(slice_axis=2)(volumes, Recorder())
+    for index in range(2):
+        alone = VolumeInferer(slice_axis=2)(volumes[index : index + 1], Recorder())
+        torch.testing.assert_close(out[index : index + 1], alone)
+
+
+def test_slices_come_back_as_float32_tensors():
+    image = MetaTensor(torch.rand(2, 1, 16, 16))
+    out = SliceInferer2D()(image, nn.Conv2d(1, 1, 1))
+    assert type(out) is torch.Tensor and out.dtype == torch.float32 and out.shape == image.shape
