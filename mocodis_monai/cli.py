@@ -122,8 +122,9 @@ def correct(
             write_volume(staged_at["uncertainty"], result.uncertainty, like=volume)
         if "picture" in paths:
             _draw(staged_at["picture"], volume, result)
-    score = float(result.motion_score_mm.float().median())
-    typer.echo(f"estimated motion    {score:.2f} mm (median over {len(result.motion_score_mm)} slices)")
+    score = float(result.motion_score_mm.nanmedian())
+    num_slices = int(result.motion_score_mm.isfinite().sum())
+    typer.echo(f"estimated motion    {score:.2f} mm (median over {num_slices} slices)")
     typer.echo(f"time                {time.monotonic() - start:.1f} s")
     _echo_outputs(paths)
 
@@ -244,7 +245,7 @@ def _draw(path: Path, volume: Volume, result: Any) -> None:
         result.corrected,
         volume.spacing_mm,
         affine=volume.affine,
-        motion_score_mm=float(result.motion_score_mm.float().median()),
+        motion_score_mm=float(result.motion_score_mm.nanmedian()),
         title=volume.path.name,
     )
 

@@ -118,7 +118,11 @@ class PriorStep:
         terms: PriorTerms = engine.loss_function(logits, indices)
         _descend(engine, terms.total)
         read = prior_nats(evidence, indices)
-        logged = {"nats_coarse": terms.coarse.item(), "nats_fine": terms.fine.item(), "nats_evidence": read.total.item()}
+        logged = {
+            "nats_coarse": terms.coarse.item(),
+            "nats_fine": terms.fine.item(),
+            "nats_evidence": read.total.item(),
+        }
         return {Keys.LOSS: terms.total.detach(), Keys.IMAGE: pair.moved, Keys.LABEL: pair.clean, "terms": logged}
 
     def _perturb(self, indices: LevelIndices, evidence: LevelLogits, keep: torch.Tensor) -> LevelIndices:
@@ -149,12 +153,15 @@ def _descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
     """Clear gradients, go back, clip, step.
 
     Raises:
-        FloatingPointError: the loss is not finite; the weights are left as they were.
+        FloatingPointError: the loss is not finite; the parameters are left as they were.
+        RuntimeError: a gradient is not finite; likewise.
     """
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"loss is {loss.item()} at iteration {engine.state.iteration}: lower the learning rate.")
+        raise FloatingPointError(
+            f"loss is {loss.item()} at iteration {engine.state.iteration}; it must be finite. Lower the learning rate."
+        )
     engine.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     trained = [weight for group in engine.optimizer.param_groups for weight in group["params"]]
-    torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
+    torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM, error_if_nonfinite=True)
     engine.optimizer.step()

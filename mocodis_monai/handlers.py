@@ -13,6 +13,7 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from monai.handlers import CheckpointLoader
 from monai.utils.enums import CommonKeys as Keys
 
+
 def loss_of(output: Any) -> float:
     """The loss of an iteration's output (a dict, or a list of dicts once decollated)."""
     first = output[0] if isinstance(output, list) else output
@@ -85,8 +86,11 @@ class SaveCheckpoint:
 
     def _write(self, state: Any, name: str) -> None:
         partial = self.output_dir / f".{name}.partial"
-        torch.save(state, partial)
-        os.replace(partial, self.output_dir / name)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, self.output_dir / name)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _say_where(self, engine: Engine) -> None:
         logging.getLogger(__name__).info("weights: %s", self.output_dir / "model.pt")
@@ -107,3 +111,10 @@ class ResumeFrom:
         """Load when ``engine`` starts."""
         if os.path.isfile(self.path):
             CheckpointLoader(load_path=self.path, load_dict={**self.state, "trainer": engine}).attach(engine)
+            self._keep_schedule_length(engine)
+
+    def _keep_schedule_length(self, engine: Engine) -> None:
+        """A one-cycle schedule is as long as the configuration says now, not as it was when it was saved."""
+        schedule = self.state.get("lr_scheduler")
+        length = {name: vars(schedule)[name] for name in ("total_steps", "_schedule_phases") if hasattr(schedule, name)}
+        engine.add_event_handler(Events.STARTED, lambda: vars(schedule).update(length) if length else None)

@@ -21,7 +21,7 @@ class VolumeCorrection(NamedTuple):
         corrected: the corrected volume.
         uncertainty: standard deviation of the image given the codes' posterior, in intensity units.
         artifact_map: negative log-likelihood of the image's own codes, in nats.
-        motion_score_mm: (slices,), estimated displacement score; zero for slices of air.
+        motion_score_mm: (slices,), estimated displacement score; NaN for slices of air.
         gate: (slices,), share of the correction that was applied.
         slice_axis: the axis that was cut along.
     """
@@ -82,20 +82,20 @@ class VolumeCorrector:
         slices = data.float().movedim(axis, 0) / scale
         filled = foreground_mask(data[None])[0].movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
         corrected, uncertainty = slices.clone(), torch.zeros_like(slices)
-        artifact_map, gate, score = torch.zeros_like(slices), *torch.zeros(2, len(slices))
+        artifact_map, gate = torch.zeros_like(slices), torch.zeros(len(slices))
+        score = torch.full((len(slices),), torch.nan)
         bar = tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress)
         for batch in filled.split(self.batch_size):
             images = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
             with mixed_precision(self.device):
                 result = self.network.correct(images, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
-            for whole, part in ((corrected, result.corrected), (uncertainty, result.uncertainty),
-                                (artifact_map, result.artifact_map)):  # fmt: skip
+            for whole, part in zip((corrected, uncertainty, artifact_map), result.images(), strict=True):
                 whole[batch] = part.squeeze(1).float().cpu()
             score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
             bar.update(len(batch))
         bar.close()
-        maps = (volume.movedim(0, axis).contiguous() for volume in (corrected * scale, uncertainty * scale, artifact_map))
-        return VolumeCorrection(*maps, score, gate, axis)
+        in_units = (corrected * scale, uncertainty * scale, artifact_map)
+        return VolumeCorrection(*(volume.movedim(0, axis).contiguous() for volume in in_units), score, gate, axis)
 
 
 class VolumeInferer(Inferer):

@@ -43,7 +43,7 @@ def load_weights(network: torch.nn.Module, weights: str | Path | None = None) ->
     """
     path = default_weights_path() if weights is None else Path(weights)
     if not path.is_file():
-        raise InputError(f"weights {path}: no such file. Train first, or leave the weights out to use the released ones.")
+        raise InputError(f"weights {path}: no such file. Train first, or leave them out to use the released ones.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:

@@ -83,7 +83,6 @@ def test_an_interrupted_training_ends_where_the_whole_one_does(tmp_path):
         torch.testing.assert_close(rest.network.state_dict()[name], value)
 
 
-@pytest.mark.xfail(strict=True, reason="the schedule's length comes from the checkpoint", raises=ValueError)
 def test_a_one_cycle_schedule_goes_on_for_longer_than_it_was_first_planned(tmp_path):
     def session(max_epochs: int, resume: bool) -> Engine:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)

@@ -79,11 +79,12 @@ def training_records(
     size: Sequence[int] = (128, 128),
     volumes: Sequence[str | Path] = (),
     step: int = 4,
+    repeats: int = 1,
 ) -> list[Record]:
-    """Phantoms, then every ``step``-th slice along all three axes of each real volume."""
+    """Phantoms, then every ``step``-th slice along all three axes of each real volume, ``repeats`` times."""
     records = phantom_records(num_phantoms, first_seed, regions, size)
     for path in volumes:
-        records += slice_records(path, step=step)
+        records += repeats * slice_records(path, step=step)
     return records
 
 

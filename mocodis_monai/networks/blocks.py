@@ -19,7 +19,7 @@ def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_s
 
 
 def fold(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Halve every spatial axis: a 2 x 2 (x 2) patch becomes one site (PixelUnshuffle and a 1 x 1 convolution in one)."""
+    """Halve every spatial axis: a 2 x 2 (x 2) patch becomes one site (PixelUnshuffle and 1 x 1 convolution in one)."""
     return Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
 
 

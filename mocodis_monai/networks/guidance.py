@@ -27,7 +27,7 @@ def window_corners(grid: tuple[int, ...], window: int) -> list[Corner]:
         ValueError: an axis of the grid is shorter than the window.
     """
     if min(grid) < window:
-        raise ValueError(f"the coarse grid {tuple(grid)} must have at least {window} sites on each axis: pad the image.")
+        raise ValueError(f"grid: got {tuple(grid)}; each axis needs at least {window} coarse sites. Pad the image.")
     starts = [[*range(0, size - window, window - OVERLAP), size - window] for size in grid]
     return list(itertools.product(*starts))
 
@@ -37,7 +37,9 @@ def cut(level: torch.Tensor, corners: list[Corner], window: int, factor: int = 1
     return torch.cat([level[_place(corner, window, factor)] for corner in corners])
 
 
-def join(windows: torch.Tensor, corners: list[Corner], window: int, like: torch.Tensor, factor: int = 1) -> torch.Tensor:
+def join(
+    windows: torch.Tensor, corners: list[Corner], window: int, like: torch.Tensor, factor: int = 1
+) -> torch.Tensor:
     """Average of overlapping windows (corners * B, C, *window) on the grid of ``like`` (B, C, *grid)."""
     total, count = torch.zeros_like(like), torch.zeros_like(like[:1, :1])
     for corner, values in zip(corners, windows.chunk(len(corners)), strict=True):
@@ -70,7 +72,8 @@ def guide(
     for _ in range(NUM_PASSES):
         indices = LevelIndices(answer.coarse.argmax(1), answer.fine.argmax(1))
         logits = prior(indices, local, condition)
-        answer = LevelLogits(*(torch.lerp(seen, said.float(), weight) for seen, said in zip(local, logits, strict=True)))
+        blended = (torch.lerp(seen, said.float(), weight) for seen, said in zip(local, logits, strict=True))
+        answer = LevelLogits(*blended)
     return LevelLogits(
         join(answer.coarse, corners, window, evidence.coarse.float()).log_softmax(1),
         join(answer.fine, corners, window, evidence.fine.float(), FINE_PER_COARSE).log_softmax(1),

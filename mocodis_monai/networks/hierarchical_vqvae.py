@@ -114,7 +114,7 @@ class MotionEncoder(nn.Module):
 
 
 class ConditionalDecoder(nn.Module):
-    """Content embeddings and, if given, motion embeddings -> image. Without motion the learned null motion stands in."""
+    """Content and, if given, motion embeddings -> image. Without motion the learned null motion stands in."""
 
     def __init__(
         self, spatial_dims: int, channels: tuple[int, int, int], embedding_dim: int, motion_embedding_dim: int

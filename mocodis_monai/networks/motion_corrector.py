@@ -36,6 +36,10 @@ class Correction(NamedTuple):
     artifact_map: torch.Tensor
     gate: torch.Tensor
 
+    def images(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Corrected image, uncertainty and artifact map."""
+        return self.corrected, self.uncertainty, self.artifact_map
+
 
 class Posterior(NamedTuple):
     """What is believed of the clean codes, and where it came from."""

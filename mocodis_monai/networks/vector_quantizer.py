@@ -91,7 +91,7 @@ class VectorQuantizer(nn.Module):
         return torch.einsum("bn...,nc->bc...", probabilities, self.codebook.to(probabilities.dtype))
 
     def usage(self) -> torch.Tensor:
-        """Share of codes whose moving-average count is at least :data:`RESTART_COUNT`."""
+        """Share of codes whose moving-average count is above :data:`RESTART_COUNT`."""
         return (self.ema_count > RESTART_COUNT).float().mean()
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ honoured). The physics they apply lives in :mod:`mocodis_monai.motion`.
 
 from .displacement import DisplacementInPixelsd
 from .kspace_motion import KSpaceMotion, MotionSample, RandKSpaceMotion
-from .kspace_motiond import RandKSpaceMotiond, RandKSpaceMotionD, RandKSpaceMotionDict
+from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMotionDict
 from .sources import LoadSourced, RandContrast, RandContrastd
 from .volumes import LoadVolumed, SaveVolumed
 

@@ -199,7 +199,7 @@ def test_the_release_training_adds_a_real_volume(tmp_path):
         icbm152_t1_path()
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    # Two phantoms and one slice along each of three axes: two batches of two.
+    # Two phantoms and one slice along each of the three axes, whatever the volume's share.
     knobs = {
         **TINY,
         "num_phantoms": 2,

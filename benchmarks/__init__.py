@@ -1,0 +1,1 @@
+"""Comparisons of speed and quality, one command each: ``python -m benchmarks.NAME``."""

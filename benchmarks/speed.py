@@ -1,0 +1,93 @@
+"""Speed of training, simulation and correction on this machine, as ratios measured in one run.
+
+    python -m benchmarks.speed
+
+Prints a training step with and without channels-last memory and bfloat16, the simulation of a batch beside it, and
+the time and peak memory of correcting a 181 x 217 x 181 volume.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+import typer
+
+from mocodis_monai.data.phantom import make_phantom
+from mocodis_monai.data.records import phantom_records
+from mocodis_monai.inferers import VolumeCorrector
+from mocodis_monai.losses import CorrectionLoss
+from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.precision import mixed_precision
+from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
+
+BATCH_SIZE, IMAGE_SIZE = 8, 96
+"""The default knobs of bundle/configs/train.yaml."""
+
+
+def best_of(repeats: int, work: Callable[[], object]) -> float:
+    """Shortest time of ``repeats`` calls after a first one, in seconds."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def training_step(mixed: bool) -> Callable[[], None]:
+    """A function that takes one optimiser step, in mixed precision and channels-last memory or in neither."""
+    memory = torch.channels_last if mixed else torch.contiguous_format
+    network = MotionCorrector().to(memory_format=memory)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+    images = torch.rand(BATCH_SIZE, 1, IMAGE_SIZE, IMAGE_SIZE).to(memory_format=memory)
+    loss = CorrectionLoss()
+
+    def step() -> None:
+        with mixed_precision("cpu") if mixed else nullcontext():
+            output = network.training_pass(images, images)
+        optimizer.zero_grad()
+        loss(output, images, images, torch.ones(BATCH_SIZE)).total.backward()
+        optimizer.step()
+
+    return step
+
+
+def simulate_batch() -> None:
+    """Make a batch of phantoms and move them, as the data loader does on one thread."""
+    load, move = LoadSourced("image"), RandKSpaceMotiond("image", target_keys="target", prob=1.0).set_random_state(0)
+    for record in phantom_records(BATCH_SIZE, size=(IMAGE_SIZE, IMAGE_SIZE)):
+        move(load(record))
+
+
+def head_volume() -> torch.Tensor:
+    """A 181 x 217 x 181 volume filled like a head scan: one phantom slice, repeated."""
+    image = make_phantom("head", seed=1, size=(181, 217)).image[0].numpy()
+    return torch.from_numpy(np.repeat(image[:, :, None], 181, axis=2))
+
+
+def main(guidance: float = typer.Option(0.0, help="Strength of the prior in the correction.")) -> None:
+    """Print the measurements."""
+    plain, mixed = best_of(3, training_step(mixed=False)), best_of(5, training_step(mixed=True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    simulated = best_of(3, simulate_batch)
+    torch.set_num_threads(threads)
+    print(f"training step, float32                     {plain:6.2f} s")
+    print(f"training step, channels-last and bfloat16  {mixed:6.2f} s   {plain / mixed:.1f}x faster")
+    print(f"simulating a batch on one thread           {simulated:6.2f} s   {simulated / mixed:.2f} of a step")
+    corrector = VolumeCorrector(MotionCorrector(), guidance=guidance, progress=True)
+    start = time.perf_counter()
+    corrector.correct(head_volume(), (1.0, 1.0, 1.0))
+    took = time.perf_counter() - start
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"correcting 181 x 217 x 181                 {took:6.1f} s   peak memory {memory:.1f} GiB")
+
+
+if __name__ == "__main__":
+    typer.run(main)
