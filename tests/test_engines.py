@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_weights(small_c
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     batch["displacement_px"][0] = bad
     trainer = trainer_of(network, CorrectorStep(), CorrectionLoss(), [batch])
-    with pytest.raises(FloatingPointError, match="at iteration 1: lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="at iteration 1; it must be finite. Lower the learning rate"):
         trainer.run()
     assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
 

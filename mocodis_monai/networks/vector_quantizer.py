@@ -28,7 +28,7 @@ class Quantization(NamedTuple):
         indices: (B, *spatial) int64, code indices.
         commitment_loss: scalar, mean squared distance of the latents to their (fixed) codes.
         perplexity: scalar, exp of the entropy of code use in this batch, 1 to ``num_embeddings``.
-        usage: scalar, share of the codebook in use by the moving averages.
+        usage: scalar, share of the codebook that this batch uses.
     """
 
     embedding: torch.Tensor
@@ -73,8 +73,9 @@ class VectorQuantizer(nn.Module):
             straight_through = latents + (embedding - latents).detach()
         used = torch.bincount(indices, minlength=self.num_embeddings).float() / indices.numel()
         perplexity = torch.exp(torch.special.entr(used).sum())
+        usage = (used > 0).float().mean()
         return Quantization(
-            straight_through, indices.reshape(sites.shape[:-1]), commitment_loss, perplexity, self.usage()
+            straight_through, indices.reshape(sites.shape[:-1]), commitment_loss, perplexity, usage
         )
 
     def nearest(self, flat: torch.Tensor) -> torch.Tensor:
@@ -89,10 +90,6 @@ class VectorQuantizer(nn.Module):
     def expect(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Posterior-mean code of ``probabilities`` (B, num_embeddings, *spatial) as (B, C, *spatial)."""
         return torch.einsum("bn...,nc->bc...", probabilities, self.codebook.to(probabilities.dtype))
-
-    def usage(self) -> torch.Tensor:
-        """Share of codes whose moving-average count is above :data:`RESTART_COUNT`."""
-        return (self.ema_count > RESTART_COUNT).float().mean()
 
     @torch.no_grad()
     def _start_from(self, flat: torch.Tensor) -> None:

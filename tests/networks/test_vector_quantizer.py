@@ -106,7 +106,6 @@ def test_a_dead_code_starts_again_from_the_batch():
         quantizer(torch.randn(1, 2, 8, 8))
         assert (quantizer.codebook[1].max() < 10) == (step == steps_to_die)
     assert quantizer.ema_count[1] == 1
-    assert quantizer.usage() == 1
 
 
 def test_embeddings_do_not_explode_on_data_that_need_few_codes():
@@ -131,10 +130,10 @@ def test_perplexity_is_one_for_one_code_and_their_number_for_even_use():
     assert uneven == pytest.approx(math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))))
 
 
-def test_usage_is_the_share_of_codes_in_use():
-    quantizer = quantizer_with(torch.randn(8, 2)).eval()
-    quantizer.ema_count[:2] = RESTART_COUNT / 2
-    assert quantizer.usage().item() == pytest.approx(6 / 8)
+def test_usage_is_the_share_of_codes_that_the_batch_uses():
+    codes = torch.arange(8.0).reshape(8, 1) * 10
+    latents = codes[[0, 3, 3, 5]].reshape(1, 1, 2, 2)
+    assert quantizer_with(codes).eval()(latents).usage.item() == pytest.approx(3 / 8)
 
 
 def test_the_expected_code_of_a_sure_thing_is_the_code():
