@@ -10,8 +10,9 @@ from monai.data import Dataset
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 from monai.utils.enums import CommonKeys as Keys
+from torch.nn import functional as F
 
-from mocodis_monai.losses import CorrectionTerms, PriorTerms, prior_nats
+from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
 from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
@@ -61,32 +62,64 @@ def prepare_validation(
 
 
 class CorrectorStep:
-    """One optimiser step on the VQ-VAE and the fidelity branch: ``iteration_update`` of a ``SupervisedTrainer``.
+    """One optimiser step, codes first, correction after: ``iteration_update`` of a ``SupervisedTrainer``.
 
-    The engine's ``loss_function`` is a :class:`mocodis_monai.losses.CorrectionLoss`. The output holds the loss, the
-    images and ``terms``: the parts of the loss and the state of the codebooks by name.
+    The VQ-VAE trains for ``codes_iterations`` and is then frozen, and the fidelity branch trains on codes that stand
+    still. Trained all at once, the branch chases codes that keep changing their meaning: after 450 steps of batch 4
+    at 160 x 160 its image was worse than its input (mean absolute error .070 against .062).
+
+    Args:
+        codes_iterations: iterations of the first stage.
+        codes_loss: loss of the first stage; the engine's ``loss_function`` is that of the second.
     """
+
+    def __init__(self, codes_iterations: int, codes_loss: CodesLoss | None = None) -> None:
+        self.codes_iterations = codes_iterations
+        self.codes_loss = CodesLoss() if codes_loss is None else codes_loss
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
         pair = prepare_pair(batch, engine.state.device)
+        stage = self._learn_codes if engine.state.iteration <= self.codes_iterations else self._learn_correction
+        return stage(engine, pair)
+
+    def _learn_codes(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
         engine.network.train()
         with mixed_precision(engine.state.device):
-            output = engine.network.training_pass(pair.moved, pair.clean)
-        terms: CorrectionTerms = engine.loss_function(output, pair.moved, pair.clean, pair.displacement_px)
+            output = engine.network.reconstruct(pair.moved, pair.clean)
+        terms = self.codes_loss(output, pair.moved, pair.clean, pair.displacement_px)
         _descend(engine, terms.total)
-        logged = {name: value.item() for name, value in terms._asdict().items() if name != "total"}
+        logged = _parts(terms)
         for kind, codes in (("content", output.content), ("motion", output.motion)):
             for level, codebook in codes._asdict().items():
                 logged[f"perplexity_{kind}_{level}"] = codebook.perplexity.item()
                 logged[f"usage_{kind}_{level}"] = codebook.usage.item()
-        return {
-            Keys.LOSS: terms.total.detach(),
-            Keys.IMAGE: pair.moved,
-            Keys.LABEL: pair.clean,
-            Keys.PRED: output.refined.detach(),
-            "terms": logged,
-        }
+        return _output(pair, terms.total, output.clean, logged)
+
+    def _learn_correction(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
+        engine.network.freeze("vqvae").train()
+        with mixed_precision(engine.state.device):
+            output = engine.network.refine(pair.moved, pair.clean)
+        terms = engine.loss_function(output, pair.clean)
+        _descend(engine, terms.total)
+        logged = {**_parts(terms), "uncorrected": F.l1_loss(pair.moved, pair.clean).item()}
+        return _output(pair, terms.total, output.refined, logged)
+
+
+def _parts(terms: CodesTerms | CorrectionTerms | PriorTerms) -> dict[str, float]:
+    """The parts of a loss by name, as numbers."""
+    return {name: value.item() for name, value in terms._asdict().items() if name != "total"}
+
+
+def _output(pair: Pair, loss: torch.Tensor, prediction: torch.Tensor, terms: dict[str, float]) -> dict[str, Any]:
+    """What an iteration leaves in ``engine.state.output``."""
+    return {
+        Keys.LOSS: loss.detach(),
+        Keys.IMAGE: pair.moved,
+        Keys.LABEL: pair.clean,
+        Keys.PRED: prediction.detach(),
+        "terms": terms,
+    }
 
 
 class PriorStep:
@@ -107,23 +140,16 @@ class PriorStep:
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
         pair = prepare_pair(batch, engine.state.device)
-        network = engine.network
-        network.train()
+        network = engine.network.freeze("vqvae", "fidelity_branch").train()
         with mixed_precision(engine.state.device):
             indices, evidence, condition = network.read_codes(pair.moved, pair.clean)
             indices, evidence = random_window(network.prior.coarse_window, indices, evidence)
             keep = torch.rand(len(condition), device=condition.device) >= self.drop_evidence
-            previous = self._perturb(indices, evidence, keep)
-            logits = network.prior(previous, evidence, condition, keep)
+            logits = network.prior(self._perturb(indices, evidence, keep), evidence, condition, keep)
         terms: PriorTerms = engine.loss_function(logits, indices)
         _descend(engine, terms.total)
-        read = prior_nats(evidence, indices)
-        logged = {
-            "nats_coarse": terms.coarse.item(),
-            "nats_fine": terms.fine.item(),
-            "nats_evidence": read.total.item(),
-        }
-        return {Keys.LOSS: terms.total.detach(), Keys.IMAGE: pair.moved, Keys.LABEL: pair.clean, "terms": logged}
+        logged = {**_parts(terms), "evidence": prior_nats(evidence, indices).total.item()}
+        return _output(pair, terms.total, pair.clean, {f"nats_{name}": value for name, value in logged.items()})
 
     def _perturb(self, indices: LevelIndices, evidence: LevelLogits, keep: torch.Tensor) -> LevelIndices:
         """Replace a random share of the codes by samples of the evidence, where it is seen."""
@@ -162,6 +188,6 @@ def _descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
         )
     engine.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    trained = [weight for group in engine.optimizer.param_groups for weight in group["params"]]
+    trained = [weight for weight in engine.network.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM, error_if_nonfinite=True)
     engine.optimizer.step()

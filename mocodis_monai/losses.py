@@ -10,7 +10,47 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks import LevelIndices, LevelLogits
-from mocodis_monai.networks.motion_corrector import TrainingOutput
+from mocodis_monai.networks.motion_corrector import Reconstruction, Refinement
+
+
+class CodesTerms(NamedTuple):
+    """The weighted sum and its unweighted parts, all scalars."""
+
+    total: torch.Tensor
+    clean_decoded: torch.Tensor
+    moved_decoded: torch.Tensor
+    commitment: torch.Tensor
+    score: torch.Tensor
+
+
+class CodesLoss(nn.Module):
+    r"""First stage: loss of the hierarchical VQ-VAE.
+
+    .. math:: |D(c, 0) - x| + |D(c, m) - y| + w_c L_{commit} + w_t L_{score}
+
+    with clean image x, moved image y, content codes c of x, motion codes m of y and the decoder D: the VQ-VAE loss
+    (arXiv 1711.00937, equation 3, codebooks by moving averages) once without and once with motion. The score loss is
+    the Huber distance of log(1 + displacement score in pixels).
+
+    Args:
+        commitment_cost: w_c.
+        score_weight: w_t.
+    """
+
+    def __init__(self, commitment_cost: float = 0.25, score_weight: float = 0.1) -> None:
+        super().__init__()
+        self.commitment_cost, self.score_weight = commitment_cost, score_weight
+
+    def forward(
+        self, output: Reconstruction, moved: torch.Tensor, clean: torch.Tensor, displacement_px: torch.Tensor
+    ) -> CodesTerms:
+        """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
+        clean_decoded = F.l1_loss(output.clean.float(), clean)
+        moved_decoded = F.l1_loss(output.moved.float(), moved)
+        commitment = torch.stack([level.commitment_loss for level in (*output.content, *output.motion)]).sum()
+        score = F.smooth_l1_loss(output.score_px.log1p(), displacement_px.log1p(), beta=0.1)
+        total = clean_decoded + moved_decoded + self.commitment_cost * commitment + self.score_weight * score
+        return CodesTerms(total, clean_decoded, moved_decoded, commitment, score)
 
 
 class CorrectionTerms(NamedTuple):
@@ -20,77 +60,45 @@ class CorrectionTerms(NamedTuple):
     refined: torch.Tensor
     ssim: torch.Tensor
     codes_only: torch.Tensor
-    clean_decoded: torch.Tensor
-    moved_decoded: torch.Tensor
-    commitment: torch.Tensor
     consistency: torch.Tensor
-    score: torch.Tensor
 
 
 class CorrectionLoss(nn.Module):
-    r"""Loss of the hierarchical VQ-VAE and the fidelity branch.
+    r"""Second stage: loss of the fidelity branch.
 
-    .. math:: w_r |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_d (|D(c, 0) - x| + |D(c, m) - y|)
-              + w_c L_{commit} + w_k CE(c | y) + w_t L_{score}
+    .. math:: |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_k CE(c | y)
 
-    with clean image x, moved image y, refined image r, codes-only image o, content codes c of x, motion codes m of y
-    and the decoder D. The reconstruction and commitment terms are those of the VQ-VAE (arXiv 1711.00937, equation 3,
-    with the codebooks learned by moving averages); CE is the cross-entropy of the clean codes read off the moved
-    image; the score loss is the Huber distance of log(1 + displacement score in pixels).
+    with clean image x, refined image r, codes-only image o, and the cross-entropy CE of the clean codes c read off
+    the moved image y.
 
     Args:
-        refined_weight: w_r.
         ssim_weight: w_s.
         codes_only_weight: w_o.
-        decode_weight: w_d.
-        commitment_cost: w_c.
         consistency_weight: w_k.
-        score_weight: w_t.
+        spatial_dims: 2 or 3.
     """
 
     def __init__(
         self,
-        refined_weight: float = 2.0,
-        ssim_weight: float = 0.2,
-        codes_only_weight: float = 0.25,
-        decode_weight: float = 1.0,
-        commitment_cost: float = 0.25,
+        ssim_weight: float = 0.1,
+        codes_only_weight: float = 0.2,
         consistency_weight: float = 0.005,
-        score_weight: float = 0.1,
+        spatial_dims: int = 2,
     ) -> None:
         super().__init__()
-        self.refined_weight, self.ssim_weight = refined_weight, ssim_weight
-        self.codes_only_weight, self.decode_weight = codes_only_weight, decode_weight
-        self.commitment_cost, self.consistency_weight = commitment_cost, consistency_weight
-        self.score_weight = score_weight
-        self.ssim = SSIMLoss(spatial_dims=2, win_size=7)
+        self.ssim_weight, self.codes_only_weight = ssim_weight, codes_only_weight
+        self.consistency_weight = consistency_weight
+        self.ssim = SSIMLoss(spatial_dims=spatial_dims, win_size=7)
 
-    def forward(
-        self, output: TrainingOutput, moved: torch.Tensor, clean: torch.Tensor, displacement_px: torch.Tensor
-    ) -> CorrectionTerms:
-        """Terms for a pass over ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
-        refined = output.refined.float()
-        parts = {
-            "refined": F.l1_loss(refined, clean),
-            "ssim": self.ssim(refined, clean),
-            "codes_only": F.l1_loss(output.codes_only.float(), clean),
-            "clean_decoded": F.l1_loss(output.clean_decoded.float(), clean),
-            "moved_decoded": F.l1_loss(output.moved_decoded.float(), moved),
-            "commitment": sum(level.commitment_loss for level in (*output.content, *output.motion)),
-            "consistency": F.cross_entropy(output.logits.coarse, output.content.coarse.indices)
-            + F.cross_entropy(output.logits.fine, output.content.fine.indices),
-            "score": F.smooth_l1_loss(output.score_px.log1p(), displacement_px.log1p(), beta=0.1),
-        }
-        total = (
-            self.refined_weight * parts["refined"]
-            + self.ssim_weight * parts["ssim"]
-            + self.codes_only_weight * parts["codes_only"]
-            + self.decode_weight * (parts["clean_decoded"] + parts["moved_decoded"])
-            + self.commitment_cost * parts["commitment"]
-            + self.consistency_weight * parts["consistency"]
-            + self.score_weight * parts["score"]
-        )
-        return CorrectionTerms(total, **parts)
+    def forward(self, output: Refinement, clean: torch.Tensor) -> CorrectionTerms:
+        """Terms for the clean image (B, 1, *spatial)."""
+        refined = F.l1_loss(output.refined, clean)
+        ssim = self.ssim(output.refined, clean)
+        codes_only = F.l1_loss(output.codes_only, clean)
+        nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
+        consistency = torch.stack(nats).sum()
+        total = refined + self.ssim_weight * ssim + self.codes_only_weight * codes_only
+        return CorrectionTerms(total + self.consistency_weight * consistency, refined, ssim, codes_only, consistency)
 
 
 class PriorTerms(NamedTuple):

@@ -50,17 +50,23 @@ class Posterior(NamedTuple):
     score_px: torch.Tensor
 
 
-class TrainingOutput(NamedTuple):
-    """All that the training loss looks at; images are (B, 1, *spatial)."""
+class Reconstruction(NamedTuple):
+    """What the codes draw: images (B, 1, *spatial), the codes themselves, and the motion score (B,) in pixels."""
 
-    refined: torch.Tensor
-    codes_only: torch.Tensor
-    clean_decoded: torch.Tensor
-    moved_decoded: torch.Tensor
-    logits: LevelLogits
+    clean: torch.Tensor
+    moved: torch.Tensor
     content: Codes
     motion: Codes
     score_px: torch.Tensor
+
+
+class Refinement(NamedTuple):
+    """What the fidelity branch makes of a moved image, (B, 1, *spatial), and the codes it read beside the true ones."""
+
+    refined: torch.Tensor
+    codes_only: torch.Tensor
+    logits: LevelLogits
+    indices: LevelIndices
 
 
 class MotionCorrector(nn.Module):
@@ -95,7 +101,8 @@ class MotionCorrector(nn.Module):
         guidance: float = 0.0,
     ) -> None:
         super().__init__()
-        self.spatial_dims, self.guidance, self.codes_frozen = spatial_dims, guidance, False
+        self.spatial_dims, self.guidance = spatial_dims, guidance
+        self.frozen: set[str] = set()
         self.vqvae = HierarchicalVQVAE(
             spatial_dims, channels, num_embeddings, embedding_dim, num_motion_embeddings, motion_embedding_dim
         )
@@ -157,45 +164,49 @@ class MotionCorrector(nn.Module):
             gate=gate,
         )
 
-    def training_pass(self, moved: torch.Tensor, clean: torch.Tensor) -> TrainingOutput:
-        """One pass over pairs (B, 1, *spatial), spatial sizes multiples of 16; codebooks learn from it."""
+    def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
+        """First stage: code and decode pairs (B, 1, *spatial), sizes multiples of 16; codebooks learn from it."""
         content, motion = self.vqvae.encode_content(clean), self.vqvae.encode_motion(moved)
-        posterior = self._evidence(moved, embeddings_of(motion))
-        embeddings = self._expect(posterior.log_probs)
-        refined, codes_only = self._draw(posterior, embeddings)
-        return TrainingOutput(
-            refined=refined,
-            codes_only=codes_only,
-            clean_decoded=self.vqvae.decode(embeddings_of(content)),
-            moved_decoded=self.vqvae.decode(embeddings_of(content), embeddings_of(motion)),
-            logits=posterior.log_probs,
+        embeddings, artifact = embeddings_of(content), embeddings_of(motion)
+        return Reconstruction(
+            clean=self.vqvae.decode(embeddings),
+            moved=self.vqvae.decode(embeddings, artifact),
             content=content,
             motion=motion,
-            score_px=posterior.score_px,
+            score_px=self.vqvae.motion_score_px(artifact),
         )
+
+    def refine(self, moved: torch.Tensor, clean: torch.Tensor) -> Refinement:
+        """Second stage, codes frozen: read the clean codes off ``moved`` and refine what they draw."""
+        posterior = self._posterior(moved, guidance=0.0)
+        refined, codes_only = self._draw(posterior, self._expect(posterior.log_probs))
+        return Refinement(refined, codes_only, posterior.log_probs, self._true_codes(clean))
 
     @torch.no_grad()
     def read_codes(self, moved: torch.Tensor, clean: torch.Tensor) -> tuple[LevelIndices, LevelLogits, torch.Tensor]:
-        """What the prior is trained on: clean codes, the evidence of the moved image, and the motion condition."""
-        content = self.vqvae.encode_content(clean)
+        """Third stage: true clean codes, evidence of the moved image, and the motion condition for the prior."""
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
-        indices = LevelIndices(content.coarse.indices, content.fine.indices)
-        return indices, evidence.log_probs, self._prior_condition(motion, evidence.score_px)
+        return self._true_codes(clean), evidence.log_probs, self._prior_condition(motion, evidence.score_px)
 
-    def freeze_codes(self) -> MotionCorrector:
-        """Fix everything but the prior: no gradients, and codebooks stay frozen in training mode too."""
-        self.codes_frozen = True
-        for module in (self.vqvae, self.fidelity_branch):
-            module.requires_grad_(False)
+    @torch.no_grad()
+    def _true_codes(self, clean: torch.Tensor) -> LevelIndices:
+        """Content code indices of a clean image."""
+        content = self.vqvae.encode_content(clean)
+        return LevelIndices(content.coarse.indices, content.fine.indices)
+
+    def freeze(self, *names: str) -> MotionCorrector:
+        """Fix the parts ``names`` for good: no gradients, and their codebooks rest in training mode too."""
+        self.frozen |= set(names)
+        for name in names:
+            self.get_submodule(name).requires_grad_(False)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> MotionCorrector:
-        """Training mode for all, or for the prior only once the codes are frozen."""
+        """Training mode for all parts that are not frozen."""
         super().train(mode)
-        if self.codes_frozen:
-            self.vqvae.eval()
-            self.fidelity_branch.eval()
+        for name in self.frozen:
+            self.get_submodule(name).eval()
         return self
 
     def _posterior(self, padded: torch.Tensor, guidance: float) -> Posterior:
@@ -211,8 +222,7 @@ class MotionCorrector(nn.Module):
     def _evidence(self, padded: torch.Tensor, motion: Embeddings) -> Posterior:
         """Belief over the clean codes from the image alone."""
         score_px = self.vqvae.motion_score_px(motion)
-        # Detached: motion codes are defined by the artifact that they draw, not by what helps the correction.
-        seen = self.fidelity_branch.read_coarse(padded, _on_fine_grid(motion).detach())
+        seen = self.fidelity_branch.read_coarse(padded, _on_fine_grid(motion))
         coarse = seen.logits.float().log_softmax(1)
         fine = self.fidelity_branch.read_fine(seen, self.vqvae.content_encoder.coarse_quantizer.expect(coarse.exp()))
         return Posterior(padded, seen, LevelLogits(coarse, fine.logits.float().log_softmax(1)), score_px)
