@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed
 
-Prints a training step with and without channels-last memory and bfloat16, the simulation of a batch beside it, and
-the time and peak memory of correcting a 181 x 217 x 181 volume.
+Prints a training step of the second stage with and without channels-last memory and bfloat16, one of the first
+stage, the simulation of a batch beside them, and the time and peak memory of correcting a 181 x 217 x 181 volume.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import typer
 
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.records import phantom_records
+from mocodis_monai.engines import CODES
 from mocodis_monai.inferers import VolumeCorrector
-from mocodis_monai.losses import CorrectionLoss
+from mocodis_monai.losses import CodesLoss, CorrectionLoss
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
@@ -40,22 +41,42 @@ def best_of(repeats: int, work: Callable[[], object]) -> float:
     return min(times)
 
 
-def training_step(mixed: bool) -> Callable[[], None]:
-    """A function that takes one optimiser step, in mixed precision and channels-last memory or in neither."""
-    memory = torch.channels_last if mixed else torch.contiguous_format
-    network = MotionCorrector().to(memory_format=memory)
+def codes_step() -> Callable[[], None]:
+    """A function that takes one optimiser step of the first stage, in mixed precision and channels-last memory."""
+    network = MotionCorrector().to(memory_format=torch.channels_last)
+    images, loss = batch_of_noise(torch.channels_last), CodesLoss()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
-    images = torch.rand(BATCH_SIZE, 1, IMAGE_SIZE, IMAGE_SIZE).to(memory_format=memory)
-    loss = CorrectionLoss()
 
     def step() -> None:
-        with mixed_precision("cpu") if mixed else nullcontext():
-            output = network.training_pass(images, images)
+        with mixed_precision("cpu"):
+            output = network.reconstruct(images, images)
         optimizer.zero_grad()
         loss(output, images, images, torch.ones(BATCH_SIZE)).total.backward()
         optimizer.step()
 
     return step
+
+
+def correction_step(mixed: bool) -> Callable[[], None]:
+    """A function that takes one optimiser step of the second stage, with or without what :func:`codes_step` uses."""
+    memory = torch.channels_last if mixed else torch.contiguous_format
+    network = MotionCorrector().to(memory_format=memory).freeze(*CODES)
+    images, loss = batch_of_noise(memory), CorrectionLoss()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+
+    def step() -> None:
+        with mixed_precision("cpu") if mixed else nullcontext():
+            output = network.refine(images, images)
+        optimizer.zero_grad()
+        loss(output, images, torch.ones(BATCH_SIZE)).total.backward()
+        optimizer.step()
+
+    return step
+
+
+def batch_of_noise(memory: torch.memory_format) -> torch.Tensor:
+    """A batch of images of random numbers."""
+    return torch.rand(BATCH_SIZE, 1, IMAGE_SIZE, IMAGE_SIZE).to(memory_format=memory)
 
 
 def simulate_batch() -> None:
@@ -73,20 +94,22 @@ def head_volume() -> torch.Tensor:
 
 def main(guidance: float = typer.Option(0.0, help="Strength of the prior in the correction.")) -> None:
     """Print the measurements."""
-    plain, mixed = best_of(3, training_step(mixed=False)), best_of(5, training_step(mixed=True))
+    plain, mixed = best_of(3, correction_step(mixed=False)), best_of(5, correction_step(mixed=True))
+    codes = best_of(5, codes_step())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     simulated = best_of(3, simulate_batch)
     torch.set_num_threads(threads)
-    print(f"training step, float32                     {plain:6.2f} s")
-    print(f"training step, channels-last and bfloat16  {mixed:6.2f} s   {plain / mixed:.1f}x faster")
-    print(f"simulating a batch on one thread           {simulated:6.2f} s   {simulated / mixed:.2f} of a step")
+    print(f"correction step, float32                     {plain:6.2f} s")
+    print(f"correction step, channels-last and bfloat16  {mixed:6.2f} s   {plain / mixed:.1f}x faster")
+    print(f"codes step, channels-last and bfloat16       {codes:6.2f} s   {codes / mixed:.1f} of a correction step")
+    print(f"simulating a batch on one thread             {simulated:6.2f} s   {simulated / mixed:.2f} of a step")
     corrector = VolumeCorrector(MotionCorrector(), guidance=guidance, progress=True)
     start = time.perf_counter()
     corrector.correct(head_volume(), (1.0, 1.0, 1.0))
     took = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"correcting 181 x 217 x 181                 {took:6.1f} s   peak memory {memory:.1f} GiB")
+    print(f"correcting 181 x 217 x 181                   {took:6.1f} s   peak memory {memory:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
 from mocodis_monai.precision import mixed_precision
 
+CODES = ("vqvae.content_encoder", "vqvae.motion_encoder", "vqvae.decoder")
+"""What stands still once the codes are learned: all of the VQ-VAE but the head that reads the motion score."""
 MAX_GRADIENT_NORM = 1.0
 """Gradients are clipped to this norm; without it a rare bright sample throws the codebooks off."""
 
@@ -64,9 +66,10 @@ def prepare_validation(
 class CorrectorStep:
     """One optimiser step, codes first, correction after: ``iteration_update`` of a ``SupervisedTrainer``.
 
-    The VQ-VAE trains for ``codes_iterations`` and is then frozen, and the fidelity branch trains on codes that stand
-    still. Trained all at once, the branch chases codes that keep changing their meaning: after 450 steps of batch 4
-    at 160 x 160 its image was worse than its input (mean absolute error .070 against .062).
+    The VQ-VAE trains for ``codes_iterations`` and is then frozen, but for the head that reads the motion score, and
+    the fidelity branch trains on codes that stand still. Trained all at once, the branch chases codes that keep
+    changing their meaning: after 450 steps of batch 4 at 160 x 160 its image was worse than its input (mean absolute
+    error .070 against .062).
 
     Args:
         codes_iterations: iterations of the first stage.
@@ -97,10 +100,10 @@ class CorrectorStep:
         return _output(pair, terms.total, output.clean, logged)
 
     def _learn_correction(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        engine.network.freeze("vqvae").train()
+        engine.network.freeze(*CODES).train()
         with mixed_precision(engine.state.device):
             output = engine.network.refine(pair.moved, pair.clean)
-        terms = engine.loss_function(output, pair.clean)
+        terms = engine.loss_function(output, pair.clean, pair.displacement_px)
         _descend(engine, terms.total)
         logged = {**_parts(terms), "uncorrected": F.l1_loss(pair.moved, pair.clean).item()}
         return _output(pair, terms.total, output.refined, logged)

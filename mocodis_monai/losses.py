@@ -13,6 +13,11 @@ from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.motion_corrector import Reconstruction, Refinement
 
 
+def score_loss(score_px: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
+    """Huber distance of log(1 + displacement score in pixels), both (B,): errors count relative to the motion."""
+    return F.smooth_l1_loss(score_px.log1p(), displacement_px.log1p(), beta=0.1)
+
+
 class CodesTerms(NamedTuple):
     """The weighted sum and its unweighted parts, all scalars."""
 
@@ -48,7 +53,7 @@ class CodesLoss(nn.Module):
         clean_decoded = F.l1_loss(output.clean.float(), clean)
         moved_decoded = F.l1_loss(output.moved.float(), moved)
         commitment = torch.stack([level.commitment_loss for level in (*output.content, *output.motion)]).sum()
-        score = F.smooth_l1_loss(output.score_px.log1p(), displacement_px.log1p(), beta=0.1)
+        score = score_loss(output.score_px, displacement_px)
         total = clean_decoded + moved_decoded + self.commitment_cost * commitment + self.score_weight * score
         return CodesTerms(total, clean_decoded, moved_decoded, commitment, score)
 
@@ -61,20 +66,22 @@ class CorrectionTerms(NamedTuple):
     ssim: torch.Tensor
     codes_only: torch.Tensor
     consistency: torch.Tensor
+    score: torch.Tensor
 
 
 class CorrectionLoss(nn.Module):
     r"""Second stage: loss of the fidelity branch.
 
-    .. math:: |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_k CE(c | y)
+    .. math:: |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_k CE(c | y) + w_t L_{score}
 
     with clean image x, refined image r, codes-only image o, and the cross-entropy CE of the clean codes c read off
-    the moved image y.
+    the moved image y. The motion codes are frozen by now; their score head goes on learning.
 
     Args:
         ssim_weight: w_s.
         codes_only_weight: w_o.
         consistency_weight: w_k.
+        score_weight: w_t.
         spatial_dims: 2 or 3.
     """
 
@@ -83,22 +90,32 @@ class CorrectionLoss(nn.Module):
         ssim_weight: float = 0.1,
         codes_only_weight: float = 0.2,
         consistency_weight: float = 0.005,
+        score_weight: float = 0.1,
         spatial_dims: int = 2,
     ) -> None:
         super().__init__()
         self.ssim_weight, self.codes_only_weight = ssim_weight, codes_only_weight
-        self.consistency_weight = consistency_weight
+        self.consistency_weight, self.score_weight = consistency_weight, score_weight
         self.ssim = SSIMLoss(spatial_dims=spatial_dims, win_size=7)
 
-    def forward(self, output: Refinement, clean: torch.Tensor) -> CorrectionTerms:
-        """Terms for the clean image (B, 1, *spatial)."""
+    def forward(
+        self, output: Refinement, clean: torch.Tensor, displacement_px: torch.Tensor
+    ) -> CorrectionTerms:
+        """Terms for the clean image (B, 1, *spatial) and the true score (B,) in pixels."""
         refined = F.l1_loss(output.refined, clean)
         ssim = self.ssim(output.refined, clean)
         codes_only = F.l1_loss(output.codes_only, clean)
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
         consistency = torch.stack(nats).sum()
-        total = refined + self.ssim_weight * ssim + self.codes_only_weight * codes_only
-        return CorrectionTerms(total + self.consistency_weight * consistency, refined, ssim, codes_only, consistency)
+        score = score_loss(output.score_px, displacement_px)
+        total = (
+            refined
+            + self.ssim_weight * ssim
+            + self.codes_only_weight * codes_only
+            + self.consistency_weight * consistency
+            + self.score_weight * score
+        )
+        return CorrectionTerms(total, refined, ssim, codes_only, consistency, score)
 
 
 class PriorTerms(NamedTuple):

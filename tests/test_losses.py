@@ -8,80 +8,82 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mocodis_monai.losses import CorrectionLoss, prior_nats
+from mocodis_monai.losses import CodesLoss, CorrectionLoss, prior_nats
 from mocodis_monai.networks import LevelIndices, LevelLogits
 
-WEIGHTS = {
-    "refined": "refined_weight",
-    "ssim": "ssim_weight",
-    "codes_only": "codes_only_weight",
-    "commitment": "commitment_cost",
-    "consistency": "consistency_weight",
-    "score": "score_weight",
-}
+TRUE_PX = torch.tensor([1.0, 3.0])
+
+
+def huber_of_logs(score_px: torch.Tensor) -> torch.Tensor:
+    off = (torch.log1p(score_px) - torch.log1p(TRUE_PX)).abs()
+    return torch.where(off < 0.1, off.square() / 0.2, off - 0.05).mean()
 
 
 @pytest.fixture
-def output(small_corrector, image_pair):
+def reconstruction(small_corrector, image_pair):
     with torch.no_grad():
-        return small_corrector().eval().training_pass(image_pair.moved, image_pair.clean)
+        return small_corrector().eval().reconstruct(image_pair.moved, image_pair.clean)
 
 
-def test_the_total_is_the_weighted_sum_of_the_parts(output, image_pair):
-    weights = {
-        "refined": 1.9,
-        "ssim": 0.3,
-        "codes_only": 0.7,
-        "commitment": 0.11,
-        "consistency": 0.13,
-        "score": 0.17,
-    }
-    loss = CorrectionLoss(decode_weight=0.9, **{WEIGHTS[name]: value for name, value in weights.items()})
-    terms = loss(output, image_pair.moved, image_pair.clean, torch.tensor([1.0, 3.0]))
-    wanted = 0.9 * (terms.clean_decoded + terms.moved_decoded)
-    wanted = wanted + sum(value * getattr(terms, name) for name, value in weights.items())
+@pytest.fixture
+def refinement(small_corrector, image_pair):
+    with torch.no_grad():
+        return small_corrector().eval().refine(image_pair.moved, image_pair.clean)
+
+
+def test_the_total_of_the_codes_is_the_weighted_sum_of_the_parts(reconstruction, image_pair):
+    terms = CodesLoss(commitment_cost=0.11, score_weight=0.17)(reconstruction, *image_pair, TRUE_PX)
+    wanted = terms.clean_decoded + terms.moved_decoded + 0.11 * terms.commitment + 0.17 * terms.score
     torch.testing.assert_close(terms.total, wanted)
-    assert all(value.ndim == 0 and torch.isfinite(value) and value >= 0 for value in terms)
+    assert all(value.ndim == 0 and torch.isfinite(value) and value > 0 for value in terms)
 
 
-def test_each_part_is_what_its_name_says(output, image_pair):
-    moved, clean = image_pair
-    truth = torch.tensor([1.0, 3.0])
-    terms = CorrectionLoss()(output, moved, clean, truth)
-    for name, target in (
-        ("refined", clean),
-        ("codes_only", clean),
-        ("clean_decoded", clean),
-        ("moved_decoded", moved),
-    ):
-        torch.testing.assert_close(getattr(terms, name), (getattr(output, name) - target).abs().mean())
-    levels = ((output.logits.coarse, output.content.coarse), (output.logits.fine, output.content.fine))
-    nats = [
-        -logs.gather(1, codes.indices[:, None]).mean() for logs, codes in levels
-    ]  # the logits are normalised
+def test_the_total_of_the_correction_is_the_weighted_sum_of_the_parts(refinement, image_pair):
+    weights = {"ssim": 0.3, "codes_only": 0.7, "consistency": 0.13}
+    loss = CorrectionLoss(**{f"{name}_weight": value for name, value in weights.items()}, score_weight=0.17)
+    terms = loss(refinement, image_pair.clean, TRUE_PX)
+    wanted = terms.refined + sum(value * getattr(terms, name) for name, value in weights.items())
+    torch.testing.assert_close(terms.total, wanted + 0.17 * terms.score)
+    assert all(value.ndim == 0 and torch.isfinite(value) and value > 0 for value in terms)
+
+
+def test_each_part_of_the_codes_loss_is_what_its_name_says(reconstruction, image_pair):
+    terms = CodesLoss()(reconstruction, *image_pair, TRUE_PX)
+    torch.testing.assert_close(terms.clean_decoded, (reconstruction.clean - image_pair.clean).abs().mean())
+    torch.testing.assert_close(terms.moved_decoded, (reconstruction.moved - image_pair.moved).abs().mean())
+    levels = (*reconstruction.content, *reconstruction.motion)
+    torch.testing.assert_close(terms.commitment, sum(level.commitment_loss for level in levels))
+    torch.testing.assert_close(terms.score, huber_of_logs(reconstruction.score_px))
+
+
+def test_each_part_of_the_correction_loss_is_what_its_name_says(refinement, image_pair):
+    terms = CorrectionLoss()(refinement, image_pair.clean, TRUE_PX)
+    for name in ("refined", "codes_only"):
+        torch.testing.assert_close(getattr(terms, name), (getattr(refinement, name) - image_pair.clean).abs().mean())
+    levels = zip(refinement.logits, refinement.indices, strict=True)
+    nats = [-logs.gather(1, indices[:, None]).mean() for logs, indices in levels]  # the logits are normalised
     torch.testing.assert_close(terms.consistency, sum(nats))
-    torch.testing.assert_close(
-        terms.commitment, sum(q.commitment_loss for q in (*output.content, *output.motion))
-    )
-    off = (torch.log1p(output.score_px) - torch.log1p(truth)).abs()
-    huber = torch.where(off < 0.1, off.square() / 0.2, off - 0.05)
-    torch.testing.assert_close(terms.score, huber.mean())
+    torch.testing.assert_close(terms.score, huber_of_logs(refinement.score_px))
 
 
-def test_a_perfect_output_has_no_image_loss(output, image_pair):
+def test_perfect_images_cost_nothing(reconstruction, refinement, image_pair):
     moved, clean = image_pair
-    perfect = output._replace(refined=clean, codes_only=clean, clean_decoded=clean, moved_decoded=moved)
-    terms = CorrectionLoss()(perfect, moved, clean, output.score_px)
-    for name in ("refined", "ssim", "codes_only", "clean_decoded", "moved_decoded", "score"):
-        assert getattr(terms, name).item() == pytest.approx(0, abs=1e-6)
+    drawn = reconstruction._replace(clean=clean, moved=moved, score_px=TRUE_PX)
+    codes = CodesLoss()(drawn, moved, clean, TRUE_PX)
+    refined = refinement._replace(refined=clean, codes_only=clean, score_px=TRUE_PX)
+    correction = CorrectionLoss()(refined, clean, TRUE_PX)
+    for terms, names in (
+        (codes, ("clean_decoded", "moved_decoded", "score")),
+        (correction, ("refined", "ssim", "codes_only", "score")),
+    ):
+        for name in names:
+            assert getattr(terms, name).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_ssim_part_grows_with_the_ghost(output, image_pair):
+def test_the_ssim_part_grows_with_the_ghost(refinement, image_pair):
     moved, clean = image_pair
     parts = [
-        CorrectionLoss()(
-            output._replace(refined=torch.lerp(clean, moved, share)), moved, clean, output.score_px
-        ).ssim
+        CorrectionLoss()(refinement._replace(refined=torch.lerp(clean, moved, share)), clean, TRUE_PX).ssim
         for share in (0.0, 0.5, 1.0)
     ]
     assert parts[0] < parts[1] < parts[2]

@@ -67,6 +67,7 @@ class Refinement(NamedTuple):
     codes_only: torch.Tensor
     logits: LevelLogits
     indices: LevelIndices
+    score_px: torch.Tensor
 
 
 class MotionCorrector(nn.Module):
@@ -180,7 +181,7 @@ class MotionCorrector(nn.Module):
         """Second stage, codes frozen: read the clean codes off ``moved`` and refine what they draw."""
         posterior = self._posterior(moved, guidance=0.0)
         refined, codes_only = self._draw(posterior, self._expect(posterior.log_probs))
-        return Refinement(refined, codes_only, posterior.log_probs, self._true_codes(clean))
+        return Refinement(refined, codes_only, posterior.log_probs, self._true_codes(clean), posterior.score_px)
 
     @torch.no_grad()
     def read_codes(self, moved: torch.Tensor, clean: torch.Tensor) -> tuple[LevelIndices, LevelLogits, torch.Tensor]:

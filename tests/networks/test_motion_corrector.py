@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mocodis_monai.engines import CODES
 from mocodis_monai.networks import MotionCorrector, no_harm_gate
 from mocodis_monai.networks.motion_corrector import GATE_PX
 
 ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
 
 
-def codebooks_of(network: MotionCorrector) -> dict[str, torch.Tensor]:
+def buffers_of(network: MotionCorrector) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.named_buffers()}
 
 
@@ -114,29 +115,91 @@ def test_arguments_out_of_range_are_named(small_corrector, arguments):
         small_corrector().correct(torch.rand(1, 1, 64, 64), **arguments)
 
 
-def test_after_freezing_only_the_prior_learns(small_corrector):
-    network = small_corrector().train().freeze_codes().train()
-    codebooks = codebooks_of(network)
-    image = torch.rand(2, 1, 64, 64)
-    indices, evidence, condition = network.read_codes(image, image)
-    sum(level.square().mean() for level in network.prior(indices, evidence, condition)).backward()
-    learned = {name for name, weight in network.named_parameters() if weight.grad is not None}
-    assert learned == {name for name, _ in network.named_parameters() if name.startswith("prior.")}
-    assert network.prior.training and not network.vqvae.training
-    assert all(torch.equal(value, codebooks[name]) for name, value in network.named_buffers())
+def learned(network: MotionCorrector) -> set[str]:
+    return {name for name, weight in network.named_parameters() if weight.grad is not None}
 
 
-def test_training_teaches_codebooks_and_everything_but_the_prior(small_corrector, image_pair):
+def parameters_of(network: MotionCorrector, part: str) -> set[str]:
+    return {name for name, _ in network.named_parameters() if name.startswith(f"{part}.")}
+
+
+def test_the_first_stage_teaches_the_vqvae_and_its_codebooks_alone(small_corrector, image_pair):
     network = small_corrector().train()
-    codebooks = codebooks_of(network)
-    output = network.training_pass(image_pair.moved, image_pair.clean)
-    terms = (output.refined, output.codes_only, output.clean_decoded, output.moved_decoded, output.score_px)
+    buffers = buffers_of(network)
+    output = network.reconstruct(image_pair.moved, image_pair.clean)
     commitment = sum(codes.commitment_loss for codes in (*output.content, *output.motion))
-    (sum(term.square().mean() for term in terms) + commitment).backward()
-    idle = {name for name, weight in network.named_parameters() if weight.grad is None}
-    assert idle == {name for name, _ in network.named_parameters() if name.startswith("prior.")}
-    moved = {name for name, value in network.named_buffers() if not torch.equal(value, codebooks[name])}
-    assert {name for name in codebooks if name.endswith("codebook")} <= moved
+    (sum(term.square().mean() for term in (output.clean, output.moved, output.score_px)) + commitment).backward()
+    assert learned(network) == parameters_of(network, "vqvae")
+    moved = {name for name, value in network.named_buffers() if not torch.equal(value, buffers[name])}
+    assert {name for name in buffers if name.endswith(("codebook", "running_mean", "running_var"))} <= moved
+    assert all(name.startswith("vqvae.") for name in moved)
+
+
+def test_the_second_stage_teaches_the_fidelity_branch_on_codes_that_stand_still(small_corrector, image_pair):
+    network = small_corrector().train().freeze(*CODES)
+    buffers = buffers_of(network)
+    output = network.refine(image_pair.moved, image_pair.clean)
+    sum(term.square().mean() for term in (output.refined, *output.logits, output.score_px)).backward()
+    # The score head goes on learning: no code depends on it.
+    assert learned(network) == parameters_of(network, "fidelity_branch") | parameters_of(network, "vqvae.score_head")
+    assert network.fidelity_branch.training and not any(network.get_submodule(name).training for name in CODES)
+    assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())
+
+
+def test_the_codes_only_image_teaches_the_branch_to_read_codes_through_the_frozen_decoder(
+    small_corrector, image_pair
+):
+    network = small_corrector().train().freeze("vqvae")
+    network.refine(image_pair.moved, image_pair.clean).codes_only.square().mean().backward()
+    for head in (network.fidelity_branch.coarse_logits, network.fidelity_branch.fine_logits):
+        assert all(weight.grad.any() for weight in head.parameters())
+    assert learned(network) <= parameters_of(network, "fidelity_branch")
+
+
+def test_after_freezing_only_the_prior_learns(small_corrector, image_pair):
+    network = small_corrector().train().freeze("vqvae", "fidelity_branch").train()
+    buffers = buffers_of(network)
+    indices, evidence, condition = network.read_codes(image_pair.moved, image_pair.clean)
+    sum(level.square().mean() for level in network.prior(indices, evidence, condition)).backward()
+    assert learned(network) == parameters_of(network, "prior")
+    assert network.prior.training and not network.vqvae.training and not network.fidelity_branch.training
+    assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())
+
+
+def test_freezing_adds_up_and_keeps_the_mode_of_the_rest(small_corrector):
+    network = small_corrector().eval().freeze("vqvae")
+    assert not network.training and not network.prior.training
+    network.freeze("fidelity_branch").train()
+    modes = {name: part.training for name, part in network.named_children()}
+    assert modes == {"vqvae": False, "fidelity_branch": False, "prior": True}
+
+
+def test_what_is_not_there_cannot_be_frozen(small_corrector):
+    with pytest.raises(AttributeError, match="decoder"):
+        small_corrector().freeze("decoder")
+
+
+def test_the_refinement_is_what_correct_gives_and_knows_the_true_codes(small_corrector, image_pair):
+    network = small_corrector().eval()
+    with torch.no_grad():
+        output = network.refine(image_pair.moved, image_pair.clean)
+        reconstruction = network.reconstruct(image_pair.moved, image_pair.clean)
+    result = network.correct(image_pair.moved)
+    assert (result.gate == 1).all()
+    torch.testing.assert_close(result.corrected, output.refined)
+    torch.testing.assert_close(network.correct(image_pair.moved, fidelity=0.0).corrected, output.codes_only)
+    assert torch.equal(output.indices.coarse, reconstruction.content.coarse.indices)
+    assert torch.equal(output.indices.fine, reconstruction.content.fine.indices)
+    torch.testing.assert_close(result.motion_score_mm, output.score_px)
+    torch.testing.assert_close(output.score_px, reconstruction.score_px)
+
+
+def test_the_clean_decoding_does_not_know_the_motion(small_corrector, image_pair):
+    network = small_corrector().eval()
+    with torch.no_grad():
+        one, other = (network.reconstruct(moved, image_pair.clean) for moved in (image_pair.moved, image_pair.clean))
+    assert torch.equal(one.clean, other.clean)
+    assert not torch.equal(one.moved, other.moved)
 
 
 def test_reading_codes_gives_what_the_prior_takes(small_corrector, image_pair):
