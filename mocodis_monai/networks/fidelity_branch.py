@@ -13,7 +13,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, unfold
+from mocodis_monai.networks.blocks import (
+    GlobalBlock,
+    Modulation,
+    ResidualBlock,
+    convolution,
+    fold,
+    keep_variance,
+    unfold,
+)
 
 
 class CoarseEvidence(NamedTuple):
@@ -81,6 +89,7 @@ class FidelityBranch(nn.Module):
         self.to_residual = convolution(spatial_dims, 8, 1)
         nn.init.zeros_(self.to_residual.weight)
         nn.init.zeros_(self.to_residual.bias)
+        keep_variance(self)
 
     def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseEvidence:
         """Image (B, 1, *spatial) and motion condition (B, K, *1/8) -> what it says of the coarse codes."""
