@@ -87,9 +87,9 @@ class CorrectionLoss(nn.Module):
 
     def __init__(
         self,
-        ssim_weight: float = 0.1,
-        codes_only_weight: float = 0.2,
-        consistency_weight: float = 0.005,
+        ssim_weight: float = 0.0,
+        codes_only_weight: float = 0.01,
+        consistency_weight: float = 0.0002,
         score_weight: float = 0.1,
         spatial_dims: int = 2,
     ) -> None:

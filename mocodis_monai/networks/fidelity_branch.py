@@ -87,9 +87,16 @@ class FidelityBranch(nn.Module):
         self.half_body = nn.Sequential(ResidualBlock(spatial_dims, half), ResidualBlock(spatial_dims, half))
         self.to_full = unfold(spatial_dims, half, 8)
         self.to_residual = convolution(spatial_dims, 8, 1)
-        nn.init.zeros_(self.to_residual.weight)
-        nn.init.zeros_(self.to_residual.bias)
         keep_variance(self)
+        self._start_without_codes()
+
+    @torch.no_grad()
+    def _start_without_codes(self) -> None:
+        """Start with no residual and no say for the codes: until they mean something they are only noise."""
+        for layer in (self.to_residual, self.coarse_in, self.fine_in):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        self.codes_half.weight[:, 1].zero_()
 
     def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseEvidence:
         """Image (B, 1, *spatial) and motion condition (B, K, *1/8) -> what it says of the coarse codes."""
