@@ -26,9 +26,9 @@ def awaken() -> Callable[[nn.Module], nn.Module]:
     def fill(network: nn.Module) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(1)
-            for weight in network.parameters():
-                if not weight.any():
-                    nn.init.normal_(weight, std=0.1)
+            with torch.no_grad():
+                for weight in network.parameters():
+                    weight += 0.1 * torch.randn_like(weight) * (weight == 0)
         return network
 
     return fill

@@ -56,3 +56,20 @@ def test_the_image_reaches_the_coarse_levels_at_full_strength():
     seen = branch.read_coarse(image, torch.zeros(2, 16, 8, 8))
     for level in (seen.half, seen.quarter, seen.eighth):
         assert 0.7 < level.std().item() < 1.4
+
+
+def test_the_codes_have_no_say_at_the_start_but_learn_one():
+    torch.manual_seed(0)
+    branch = FidelityBranch(2, (8, 12, 16), (12, 20), 6, 5)
+    torch.nn.init.normal_(branch.to_residual.weight)
+    image, condition = torch.rand(1, 1, 32, 32), torch.zeros(1, 5, 4, 4)
+
+    def run(scale: float) -> torch.Tensor:
+        seen = branch.read_coarse(image, condition)
+        fine = branch.read_fine(seen, scale * torch.ones(1, 6, 4, 4))
+        return branch.refine(image, seen, fine, scale * torch.ones(1, 6, 8, 8), scale * torch.ones_like(image))
+
+    assert torch.equal(run(1.0), run(-3.0))
+    run(1.0).square().mean().backward()
+    for weight in (branch.coarse_in.weight, branch.fine_in.weight, branch.codes_half.weight):
+        assert weight.grad.abs().sum() > 0
