@@ -68,7 +68,7 @@ def correction_step(mixed: bool) -> Callable[[], None]:
         with mixed_precision("cpu") if mixed else nullcontext():
             output = network.refine(images, images)
         optimizer.zero_grad()
-        loss(output, images, torch.ones(BATCH_SIZE)).total.backward()
+        loss(output, images, images, torch.ones(BATCH_SIZE)).total.backward()
         optimizer.step()
 
     return step

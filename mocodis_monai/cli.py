@@ -33,6 +33,9 @@ app = typer.Typer(
 )
 
 
+UNCERTAINTY_SAMPLES = 4
+
+
 class SliceAxis(str, Enum):
     """Axis of the file across the slices."""
 
@@ -114,7 +117,8 @@ def correct(
     check_outputs(list(paths.values()), [source, *([weights] if weights else [])])
     start = time.monotonic()
     axis = None if slice_axis is SliceAxis.auto else int(slice_axis.value)
-    result = _run_corrector(volume, weights, device, slice_axis=axis, fidelity=fidelity, guidance=guidance)
+    options = {"fidelity": fidelity, "guidance": guidance, "num_samples": UNCERTAINTY_SAMPLES if uncertainty else 0}
+    result = _run_corrector(volume, weights, device, slice_axis=axis, **options)
     with staged(*paths.values()) as temporaries:
         staged_at = dict(zip(paths, temporaries))
         write_volume(staged_at["corrected"], result.corrected, like=volume)

@@ -90,7 +90,7 @@ class CorrectorStep:
         engine.network.train()
         with mixed_precision(engine.state.device):
             output = engine.network.reconstruct(pair.moved, pair.clean)
-        terms = self.codes_loss(output, pair.moved, pair.clean, pair.displacement_px)
+        terms = self.codes_loss(output, *pair)
         _descend(engine, terms.total)
         logged = _parts(terms)
         for kind, codes in (("content", output.content), ("motion", output.motion)):
@@ -103,9 +103,10 @@ class CorrectorStep:
         engine.network.freeze(*CODES).train()
         with mixed_precision(engine.state.device):
             output = engine.network.refine(pair.moved, pair.clean)
-        terms = engine.loss_function(output, pair.clean, pair.displacement_px)
+        terms = engine.loss_function(output, *pair)
         _descend(engine, terms.total)
-        logged = {**_parts(terms), "uncorrected": F.l1_loss(pair.moved, pair.clean).item()}
+        errors = {"corrected": output.refined.detach(), "uncorrected": pair.moved}
+        logged = {name: F.l1_loss(image, pair.clean).item() for name, image in errors.items()} | _parts(terms)
         return _output(pair, terms.total, output.refined, logged)
 
 

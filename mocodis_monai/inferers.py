@@ -19,7 +19,8 @@ class VolumeCorrection(NamedTuple):
 
     Attributes:
         corrected: the corrected volume.
-        uncertainty: standard deviation of the image given the codes' posterior, in intensity units.
+        uncertainty: standard deviation of the image given the codes' posterior, in intensity units; None if no
+            samples were asked for.
         artifact_map: negative log-likelihood of the image's own codes, in nats.
         motion_score_mm: (slices,), estimated displacement score; NaN for slices of air.
         gate: (slices,), share of the correction that was applied.
@@ -27,7 +28,7 @@ class VolumeCorrection(NamedTuple):
     """
 
     corrected: torch.Tensor
-    uncertainty: torch.Tensor
+    uncertainty: torch.Tensor | None
     artifact_map: torch.Tensor
     motion_score_mm: torch.Tensor
     gate: torch.Tensor
@@ -50,6 +51,7 @@ class VolumeCorrector:
         device: where to compute; None takes the network's own.
         fidelity: 0 decodes the codes only, 1 takes the refined image.
         guidance: strength of the prior; None takes the network's own.
+        num_samples: posterior samples behind the uncertainty map; 0 makes no map.
         progress: show a progress bar.
 
     Raises:
@@ -64,6 +66,7 @@ class VolumeCorrector:
         device: torch.device | str | None = None,
         fidelity: float = 1.0,
         guidance: float | None = None,
+        num_samples: int = 0,
         progress: bool = False,
     ) -> None:
         if slice_axis not in (None, 0, 1, 2):
@@ -71,7 +74,7 @@ class VolumeCorrector:
         self.device = torch.device(device) if device is not None else next(network.parameters()).device
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self.slice_axis, self.batch_size, self.progress = slice_axis, batch_size, progress
-        self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance}
+        self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance, "num_samples": num_samples}
 
     @torch.no_grad()
     def correct(self, data: torch.Tensor, spacing_mm: tuple[float, ...]) -> VolumeCorrection:
@@ -81,21 +84,24 @@ class VolumeCorrector:
         scale = foreground_scale(data)
         slices = data.float().movedim(axis, 0) / scale
         filled = foreground_mask(data[None])[0].movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
-        corrected, uncertainty = slices.clone(), torch.zeros_like(slices)
-        artifact_map, gate = torch.zeros_like(slices), torch.zeros(len(slices))
-        score = torch.full((len(slices),), torch.nan)
+        images = {"corrected": slices.clone(), "artifact_map": torch.zeros_like(slices)}
+        if self.options["num_samples"]:
+            images["uncertainty"] = torch.zeros_like(slices)
+        score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
         bar = tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress)
         for batch in filled.split(self.batch_size):
-            images = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
+            moved = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
             with mixed_precision(self.device):
-                result = self.network.correct(images, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
-            for whole, part in zip((corrected, uncertainty, artifact_map), result.images(), strict=True):
-                whole[batch] = part.squeeze(1).float().cpu()
+                result = self.network.correct(moved, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
+            for name, whole in images.items():
+                whole[batch] = getattr(result, name).squeeze(1).float().cpu()
             score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
             bar.update(len(batch))
         bar.close()
-        in_units = (corrected * scale, uncertainty * scale, artifact_map)
-        return VolumeCorrection(*(volume.movedim(0, axis).contiguous() for volume in in_units), score, gate, axis)
+        for name in images.keys() - {"artifact_map"}:
+            images[name] *= scale
+        volumes = {"uncertainty": None, **{name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}}
+        return VolumeCorrection(**volumes, motion_score_mm=score, gate=gate, slice_axis=axis)
 
 
 class VolumeInferer(Inferer):
@@ -112,11 +118,19 @@ class VolumeInferer(Inferer):
     def __call__(self, inputs: torch.Tensor, network: MotionCorrector, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Correct each volume of the batch."""
         corrector = VolumeCorrector(network, **self.options)
-        affine = getattr(inputs, "affine", torch.eye(4))
-        spacing = tuple(float(size) for size in affine_to_spacing(affine.reshape(-1, 4, 4)[0]))
+        spacing = _spacing_mm(inputs)
         plain = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         volumes = [corrector.correct(volume[0].cpu(), spacing).corrected for volume in plain]
         return torch.stack(volumes).unsqueeze(1)
+
+
+def _spacing_mm(volumes: torch.Tensor) -> tuple[float, ...]:
+    """Voxel size (3,) of a batch: what ``LoadVolumed`` read off the file, else from the affine (in the file's unit)."""
+    meta = getattr(volumes, "meta", {})
+    if "spacing_mm" in meta:
+        return tuple(torch.as_tensor(meta["spacing_mm"]).reshape(-1, 3)[0].tolist())
+    affine = getattr(volumes, "affine", torch.eye(4))
+    return tuple(float(size) for size in affine_to_spacing(affine.reshape(-1, 4, 4)[0]))
 
 
 class SliceInferer2D(Inferer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from monai.losses import SSIMLoss
 from torch import nn
 from torch.nn import functional as F
 
@@ -63,7 +62,6 @@ class CorrectionTerms(NamedTuple):
 
     total: torch.Tensor
     refined: torch.Tensor
-    ssim: torch.Tensor
     codes_only: torch.Tensor
     consistency: torch.Tensor
     score: torch.Tensor
@@ -72,50 +70,53 @@ class CorrectionTerms(NamedTuple):
 class CorrectionLoss(nn.Module):
     r"""Second stage: loss of the fidelity branch.
 
-    .. math:: |r - x| + w_s (1 - SSIM(r, x)) + w_o |o - x| + w_k CE(c | y) + w_t L_{score}
+    .. math:: \sum_i b_i |r_i - x_i| + w_o |o - x| + w_k CE(c | y) + w_t L_{score}
 
-    with clean image x, refined image r, codes-only image o, and the cross-entropy CE of the clean codes c read off
-    the moved image y. The motion codes are frozen by now; their score head goes on learning.
+    with clean images x, refined images r, codes-only images o, and the cross-entropy CE of the clean codes c read off
+    the moved images y. The balance :math:`b_i \propto 1 / (|y_i - x_i| + \epsilon)`, one on average, counts an error
+    relative to what the motion did: without it, severe motion drowns the mildly moved images, and they are made worse.
+    The motion codes are frozen by now; their score head goes on learning.
 
     Args:
-        ssim_weight: w_s.
         codes_only_weight: w_o.
         consistency_weight: w_k.
         score_weight: w_t.
-        spatial_dims: 2 or 3.
+        balance_floor: epsilon, in units of the image.
     """
 
     def __init__(
         self,
-        ssim_weight: float = 0.0,
         codes_only_weight: float = 0.01,
         consistency_weight: float = 0.0002,
         score_weight: float = 0.1,
-        spatial_dims: int = 2,
+        balance_floor: float = 0.02,
     ) -> None:
         super().__init__()
-        self.ssim_weight, self.codes_only_weight = ssim_weight, codes_only_weight
-        self.consistency_weight, self.score_weight = consistency_weight, score_weight
-        self.ssim = SSIMLoss(spatial_dims=spatial_dims, win_size=7)
+        self.codes_only_weight, self.consistency_weight = codes_only_weight, consistency_weight
+        self.score_weight, self.balance_floor = score_weight, balance_floor
 
     def forward(
-        self, output: Refinement, clean: torch.Tensor, displacement_px: torch.Tensor
+        self, output: Refinement, moved: torch.Tensor, clean: torch.Tensor, displacement_px: torch.Tensor
     ) -> CorrectionTerms:
-        """Terms for the clean image (B, 1, *spatial) and the true score (B,) in pixels."""
-        refined = F.l1_loss(output.refined, clean)
-        ssim = self.ssim(output.refined, clean)
+        """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
+        balance = 1 / (_error_per_image(moved, clean) + self.balance_floor)
+        refined = (balance / balance.mean() * _error_per_image(output.refined, clean)).mean()
         codes_only = F.l1_loss(output.codes_only, clean)
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
         consistency = torch.stack(nats).sum()
         score = score_loss(output.score_px, displacement_px)
         total = (
             refined
-            + self.ssim_weight * ssim
             + self.codes_only_weight * codes_only
             + self.consistency_weight * consistency
             + self.score_weight * score
         )
-        return CorrectionTerms(total, refined, ssim, codes_only, consistency, score)
+        return CorrectionTerms(total, refined, codes_only, consistency, score)
+
+
+def _error_per_image(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of (B, 1, *spatial) pairs, (B,)."""
+    return (image - clean).abs().flatten(1).mean(1)
 
 
 class PriorTerms(NamedTuple):

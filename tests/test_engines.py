@@ -108,8 +108,8 @@ def test_after_both_stages_the_image_is_nearer_to_the_clean_one(small_corrector,
     output = trainer.state.output
     off = (image_pair.moved - image_pair.clean).abs().mean().item()
     assert output["terms"]["uncorrected"] == pytest.approx(off)
-    assert output["terms"]["refined"] < 0.85 * off
-    torch.testing.assert_close((output["pred"] - image_pair.clean).abs().mean().item(), output["terms"]["refined"])
+    assert output["terms"]["corrected"] < 0.85 * off
+    torch.testing.assert_close((output["pred"] - image_pair.clean).abs().mean().item(), output["terms"]["corrected"])
     assert output["pred"].shape == image_pair.clean.shape and not output["pred"].requires_grad
 
 
@@ -171,7 +171,7 @@ def test_the_log_of_a_step_names_the_parts_of_the_loss_and_every_codebook(small_
     codes, correction = logs
     assert all(isinstance(value, float) and np.isfinite(value) for log in logs for value in log.values())
     assert {"clean_decoded", "moved_decoded", "commitment", "score"} <= set(codes)
-    assert set(correction) == {"refined", "ssim", "codes_only", "consistency", "score", "uncorrected"}
+    assert set(correction) == {"refined", "codes_only", "consistency", "score", "corrected", "uncorrected"}
     for kind, sizes in (("content", (12, 20)), ("motion", (8, 10))):
         for level, size in zip(("coarse", "fine"), sizes, strict=True):
             assert 1 <= codes[f"perplexity_{kind}_{level}"] <= size
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_weights(
 def test_gradients_are_clipped(small_corrector, batch, codes_iterations):
     network = small_corrector()
     step = CorrectorStep(codes_iterations, codes_loss=CodesLoss(score_weight=1e4))
-    trainer = trainer_of(network, step, CorrectionLoss(ssim_weight=1e4), [batch])
+    trainer = trainer_of(network, step, CorrectionLoss(codes_only_weight=1e4), [batch])
     trainer.run()
     norm = torch.stack([w.grad.norm() for w in network.parameters() if w.grad is not None]).norm()
     assert norm.item() == pytest.approx(MAX_GRADIENT_NORM, rel=1e-3)

@@ -39,9 +39,9 @@ def test_the_total_of_the_codes_is_the_weighted_sum_of_the_parts(reconstruction,
 
 
 def test_the_total_of_the_correction_is_the_weighted_sum_of_the_parts(refinement, image_pair):
-    weights = {"ssim": 0.3, "codes_only": 0.7, "consistency": 0.13}
+    weights = {"codes_only": 0.7, "consistency": 0.13}
     loss = CorrectionLoss(**{f"{name}_weight": value for name, value in weights.items()}, score_weight=0.17)
-    terms = loss(refinement, image_pair.clean, TRUE_PX)
+    terms = loss(refinement, *image_pair, TRUE_PX)
     wanted = terms.refined + sum(value * getattr(terms, name) for name, value in weights.items())
     torch.testing.assert_close(terms.total, wanted + 0.17 * terms.score)
     assert all(value.ndim == 0 and torch.isfinite(value) and value > 0 for value in terms)
@@ -57,9 +57,8 @@ def test_each_part_of_the_codes_loss_is_what_its_name_says(reconstruction, image
 
 
 def test_each_part_of_the_correction_loss_is_what_its_name_says(refinement, image_pair):
-    terms = CorrectionLoss()(refinement, image_pair.clean, TRUE_PX)
-    for name in ("refined", "codes_only"):
-        torch.testing.assert_close(getattr(terms, name), (getattr(refinement, name) - image_pair.clean).abs().mean())
+    terms = CorrectionLoss()(refinement, *image_pair, TRUE_PX)
+    torch.testing.assert_close(terms.codes_only, (refinement.codes_only - image_pair.clean).abs().mean())
     levels = zip(refinement.logits, refinement.indices, strict=True)
     nats = [-logs.gather(1, indices[:, None]).mean() for logs, indices in levels]  # the logits are normalised
     torch.testing.assert_close(terms.consistency, sum(nats))
@@ -71,22 +70,31 @@ def test_perfect_images_cost_nothing(reconstruction, refinement, image_pair):
     drawn = reconstruction._replace(clean=clean, moved=moved, score_px=TRUE_PX)
     codes = CodesLoss()(drawn, moved, clean, TRUE_PX)
     refined = refinement._replace(refined=clean, codes_only=clean, score_px=TRUE_PX)
-    correction = CorrectionLoss()(refined, clean, TRUE_PX)
+    correction = CorrectionLoss()(refined, moved, clean, TRUE_PX)
     for terms, names in (
         (codes, ("clean_decoded", "moved_decoded", "score")),
-        (correction, ("refined", "ssim", "codes_only", "score")),
+        (correction, ("refined", "codes_only", "score")),
     ):
         for name in names:
             assert getattr(terms, name).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_ssim_part_grows_with_the_ghost(refinement, image_pair):
-    moved, clean = image_pair
-    parts = [
-        CorrectionLoss()(refinement._replace(refined=torch.lerp(clean, moved, share)), clean, TRUE_PX).ssim
-        for share in (0.0, 0.5, 1.0)
-    ]
-    assert parts[0] < parts[1] < parts[2]
+def test_an_error_counts_relative_to_what_the_motion_did(refinement, image_pair):
+    clean = image_pair.clean
+    moved = clean + torch.tensor([0.05, 0.2]).reshape(2, 1, 1, 1)
+    costs = []
+    for index in range(2):
+        refined = clean.clone()
+        refined[index] += 0.03
+        terms = CorrectionLoss(balance_floor=0.01)(refinement._replace(refined=refined), moved, clean, TRUE_PX)
+        costs.append(terms.refined.item())
+    assert costs[0] / costs[1] == pytest.approx((0.2 + 0.01) / (0.05 + 0.01), rel=1e-4)
+
+
+def test_images_that_moved_alike_count_alike(refinement, image_pair):
+    clean = image_pair.clean
+    terms = CorrectionLoss()(refinement, clean + 0.1, clean, TRUE_PX)
+    torch.testing.assert_close(terms.refined, (refinement.refined - clean).abs().mean())
 
 
 def test_a_prior_that_knows_nothing_pays_the_log_of_the_number_of_codes():

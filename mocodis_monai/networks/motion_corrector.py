@@ -26,21 +26,18 @@ class Correction(NamedTuple):
 
     Attributes:
         corrected: the corrected image.
-        uncertainty: standard deviation over images decoded from samples of the posterior over codes.
+        uncertainty: standard deviation over images decoded from samples of the posterior over codes; None if no
+            samples were asked for.
         motion_score_mm: (B,), estimated displacement score.
         artifact_map: negative log-likelihood (nats) of the image's own codes under the posterior over clean codes.
         gate: (B,), 0 where the image was left alone, 1 where it was corrected in full.
     """
 
     corrected: torch.Tensor
-    uncertainty: torch.Tensor
+    uncertainty: torch.Tensor | None
     motion_score_mm: torch.Tensor
     artifact_map: torch.Tensor
     gate: torch.Tensor
-
-    def images(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Corrected image, uncertainty and artifact map."""
-        return self.corrected, self.uncertainty, self.artifact_map
 
 
 class Posterior(NamedTuple):
@@ -144,7 +141,7 @@ class MotionCorrector(nn.Module):
             spacing_mm: in-plane voxel size, which turns the motion score into millimetres.
             fidelity: 0 decodes the codes only, 1 takes the refined image.
             guidance: strength of the prior, 0 to 1; None takes the network's own.
-            num_samples: posterior samples behind the uncertainty map, at least 2.
+            num_samples: posterior samples behind the uncertainty map, at least 2; 0 makes no map and saves their time.
             generator: random numbers for the samples; None starts from a fixed seed, so that results repeat.
 
         Raises:
@@ -153,15 +150,15 @@ class MotionCorrector(nn.Module):
         guidance = self.guidance if guidance is None else guidance
         _check_share("fidelity", fidelity)
         _check_share("guidance", guidance)
-        if num_samples < 2:
-            raise ValueError(f"num_samples must be at least 2 for a standard deviation, got {num_samples}.")
+        if num_samples < 2 and num_samples != 0:
+            raise ValueError(f"num_samples must be 0 or at least 2, for a standard deviation, got {num_samples}.")
         posterior = self._posterior(self._pad(image), guidance)
         refined, codes_only = self._draw(posterior, self._expect(posterior.log_probs))
         gate = no_harm_gate(posterior.score_px)
         result = self._crop(torch.lerp(codes_only, refined, fidelity), image).to(image.dtype)
         return Correction(
             corrected=torch.lerp(image, result, self._per_image(gate).to(image.dtype)),
-            uncertainty=self._crop(self._spread(posterior, num_samples, generator), image),
+            uncertainty=self._crop(self._spread(posterior, num_samples, generator), image) if num_samples else None,
             motion_score_mm=posterior.score_px * spacing_mm,
             artifact_map=self._crop(self._surprise(posterior), image),
             gate=gate,

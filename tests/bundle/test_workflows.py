@@ -219,17 +219,22 @@ def test_the_release_training_adds_a_real_volume(tmp_path):
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_the_training_workflow_has_all_required_properties(tmp_path):
+def workflow_of(kind: str, configs: list[str], **knobs) -> ConfigWorkflow:
+    """An initialised workflow of the bundle's configs."""
     workflow = ConfigWorkflow(
-        str(CONFIGS / "train.yaml"),
+        [str(CONFIGS / name) for name in configs],
         str(CONFIGS / "metadata.json"),
-        workflow_type="train",
-        run_id="training",
+        workflow_type=kind,
+        run_id="training" if kind == "train" else "run",
         logging_file=False,
-        **TINY,
-        output_dir=str(tmp_path),
+        **knobs,
     )
     workflow.initialize()
+    return workflow
+
+
+def test_the_training_workflow_has_all_required_properties(tmp_path):
+    workflow = workflow_of("train", ["train.yaml"], **TINY, output_dir=str(tmp_path))
     assert workflow.check_properties() == []
     assert workflow.bundle_root == str(BUNDLE)
     assert len(workflow.train_dataset) == TINY["num_phantoms"] and len(workflow.val_dataset) == 2
@@ -240,32 +245,15 @@ def test_the_training_workflow_has_all_required_properties(tmp_path):
 
 def test_the_inference_workflow_has_all_required_properties(tmp_path, trained):
     volume(tmp_path / "scan.nii.gz", (20, 24, 2))
-    workflow = ConfigWorkflow(
-        str(CONFIGS / "inference.yaml"),
-        str(CONFIGS / "metadata.json"),
-        workflow_type="infer",
-        run_id="run",
-        logging_file=False,
-        dataset_dir=str(tmp_path),
-        weights=str(trained / "model.pt"),
-    )
-    workflow.initialize()
+    weights = str(trained / "model.pt")
+    workflow = workflow_of("infer", ["inference.yaml"], dataset_dir=str(tmp_path), weights=weights)
     assert workflow.check_properties() == []
     assert workflow.dataset_dir == str(tmp_path) and len(workflow.dataset) == 1
 
 
 def test_the_evaluation_overlay_is_an_inference_workflow(tmp_path, trained):
-    workflow = ConfigWorkflow(
-        [str(CONFIGS / "train.yaml"), str(CONFIGS / "evaluate.yaml")],
-        str(CONFIGS / "metadata.json"),
-        workflow_type="infer",
-        run_id="run",
-        logging_file=False,
-        **TINY,
-        output_dir=str(tmp_path),
-        weights=str(trained / "model.pt"),
-    )
-    workflow.initialize()
+    places = {"output_dir": str(tmp_path), "weights": str(trained / "model.pt")}
+    workflow = workflow_of("infer", ["train.yaml", "evaluate.yaml"], **TINY, **places)
     assert workflow.check_properties() == []
 
 

@@ -42,6 +42,14 @@ def test_correct_says_how_far_to_trust_it(small_corrector, size):
     torch.testing.assert_close(result.motion_score_mm, 2 * network.correct(image).motion_score_mm)
 
 
+def test_no_samples_no_uncertainty_and_the_same_image(small_corrector):
+    network = small_corrector().eval()
+    image = torch.rand(1, 1, 61, 77)
+    without = network.correct(image, num_samples=0)
+    assert without.uncertainty is None
+    assert torch.equal(without.corrected, network.correct(image).corrected)
+
+
 def test_an_image_is_padded_at_its_end_by_its_edge(small_corrector):
     network = small_corrector().eval()
     image = torch.rand(1, 1, 61, 70)
@@ -107,7 +115,10 @@ def test_a_new_corrector_changes_nothing_at_full_fidelity(small_corrector):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"fidelity": -0.1}, {"fidelity": 1.1}, {"guidance": 2.0}, {"guidance": -1.0}, {"num_samples": 1}],
+    [
+        *({"fidelity": -0.1}, {"fidelity": 1.1}, {"guidance": 2.0}, {"guidance": -1.0}),
+        *({"num_samples": 1}, {"num_samples": -2}),
+    ],
 )
 def test_arguments_out_of_range_are_named(small_corrector, arguments):
     ((name, value),) = arguments.items()
