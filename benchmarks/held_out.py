@@ -27,12 +27,14 @@ from mocodis_monai.data.packaged import colin27_path
 from mocodis_monai.data.records import slice_records
 from mocodis_monai.inferers import VolumeCorrector
 from mocodis_monai.metrics import foreground_psnr, foreground_ssim
-from mocodis_monai.motion import FAMILIES, band_of
+from mocodis_monai.motion import band_of
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
 
+FAMILIES = ("sudden", "drift", "breathing_rigid")
+LINE_ORDERS = ("linear", "interleaved")
 DISPLACEMENTS_MM = (0.75, 1.75, 3.5, 6.0)
 """One displacement score in each severity band."""
 
@@ -67,7 +69,12 @@ def cases(clean: MetaTensor, seed: int, displacements_mm: tuple[float, ...]) -> 
     for family in FAMILIES:
         for displacement_mm in displacements_mm:
             simulate = RandKSpaceMotiond(
-                "image", target_keys="target", prob=1.0, families=(family,), displacement_mm=displacement_mm
+                "image",
+                target_keys="target",
+                prob=1.0,
+                families=family,
+                displacement_mm=displacement_mm,
+                line_orders=LINE_ORDERS,
             ).set_random_state(seed)
             done = simulate({"image": clean})
             moved, target = (done[key].as_tensor()[0].float() for key in ("image", "target"))

@@ -29,6 +29,7 @@ class _Region(NamedTuple):
     paint: Callable[[Canvas], None]
     fov_mm: tuple[float, float] | None
     warp_mm: float
+    orientation: str = "PL"
 
 
 _REGIONS: dict[str, _Region] = {
@@ -36,7 +37,7 @@ _REGIONS: dict[str, _Region] = {
     "thorax": _Region(paint_thorax, THORAX_FOV_MM, 4.0),
     "abdomen": _Region(paint_abdomen, ABDOMEN_FOV_MM, 5.0),
     "pelvis": _Region(paint_pelvis, PELVIS_FOV_MM, 3.5),
-    "knee": _Region(paint_knee, KNEE_FOV_MM, 1.6),
+    "knee": _Region(paint_knee, KNEE_FOV_MM, 1.6, orientation="IP"),
     "random_shapes": _Region(random_shapes.paint_random_shapes, None, 4.0),
     "dead_leaves": _Region(random_shapes.paint_dead_leaves, None, 3.0),
 }
@@ -53,6 +54,8 @@ class Phantom(NamedTuple):
         spacing_mm: pixel size along rows and along columns, both equal.
         region: one of ``REGIONS``.
         sequence: the protocol drawn; None for random content.
+        orientation: direction that rows and columns grow toward: "PL" (posterior, left) of an axial slice, "IP" of a
+            sagittal one.
     """
 
     image: torch.Tensor
@@ -60,6 +63,7 @@ class Phantom(NamedTuple):
     spacing_mm: tuple[float, float]
     region: str
     sequence: Sequence | None
+    orientation: str
 
 
 def make_phantom(region: str, seed: int, size: tuple[int, int] = (128, 128)) -> Phantom:
@@ -75,7 +79,7 @@ def make_phantom(region: str, seed: int, size: tuple[int, int] = (128, 128)) -> 
     """
     _check(region, seed, size)
     rng = np.random.default_rng((REGIONS.index(region), seed))
-    paint, fov_mm, warp_mm = _REGIONS[region]
+    paint, fov_mm, warp_mm, orientation = _REGIONS[region]
     fov_mm = (np.array(fov_mm or random_shapes.fov_mm(rng)) * rng.uniform(0.97, 1.06)).tolist()
     spacing_mm = max(fov / pixels for fov, pixels in zip(fov_mm, size, strict=True))
     canvas = Canvas(size, spacing_mm, rng, warp_mm)
@@ -84,7 +88,7 @@ def make_phantom(region: str, seed: int, size: tuple[int, int] = (128, 128)) -> 
     values = random_shapes.random_intensities(rng) if sequence is None else tissue_intensities(sequence, rng)
     image = _receive(_render(canvas, values), rng)
     labels = canvas.labels[::SUPERSAMPLING, ::SUPERSAMPLING].copy()
-    return Phantom(torch.from_numpy(image[None]), labels, (spacing_mm, spacing_mm), region, sequence)
+    return Phantom(torch.from_numpy(image[None]), labels, (spacing_mm, spacing_mm), region, sequence, orientation)
 
 
 def _check(region: str, seed: int, size: tuple[int, int]) -> None:

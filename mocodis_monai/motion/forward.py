@@ -1,79 +1,95 @@
-"""The forward model y = | sum over shots s of F^-1 M_s F T_s x |, with T_s a rigid pose and M_s the lines of
-shot s.
+"""The forward model y = sum over shots s of F^-1 M_s F (phase * coil * T_s x) + noise, with T_s a rigid pose or a
+deformation and M_s the samples of shot s.
 
-Work is done only where it shows: lines whose shots share a rotation are rotated once, only the kept lines of
-    a rotated image are encoded (partial transform), translations are phase ramps on the lines, and one
-    inverse transform ends it.
+Work is done only where it shows: lines whose shots share a rotation are rotated once, only the kept lines of a rotated
+image are encoded (partial transform), translations are phase ramps on the lines, and one inverse transform ends it.
+Only where the receiver has a phase or coils, or the object deforms, is every shot's image made. In between, the data
+are in the hybrid space of :mod:`mocodis_monai.motion.hybrid`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from .acquisition import Acquisition, check_acquisition
+from .deformation import Deformation, deform
 from .fourier import encode_lines, unit_phasor
-from .rotation import rotate
+from .hybrid import (
+    Scan,
+    assemble,
+    matters,
+    pick,
+    plan_scan,
+    reconstruct,
+    rows_of,
+    slices_of_shots,
+    to_scan,
+    translate,
+    zero_first,
+)
+from .receiver import Receiver, check_receiver
+from .rotation import encode_rotated
 from .trajectory import RigidTrajectory, check_trajectory, is_still, rotation_matrices
 
-# Pixels that are rotated at a time: small images go through in one batch, volumes pose by pose to spare
-# memory.
+# Pixels that are deformed at a time: small images go through in one batch, volumes shot by shot to spare memory.
 _PIXELS_AT_A_TIME = 2**20
 
 
 def simulate_motion(
     image: Tensor,
-    trajectory: RigidTrajectory,
-    shot_of_line: Tensor,
-    phase_encode_axis: int,
+    motion: RigidTrajectory | Deformation,
+    acquisition: Acquisition,
     spacing_mm: Sequence[float],
+    receiver: Receiver | None = None,
+    echo_weights: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Acquire a moving object; the same motion for every image of the batch.
 
-    Content that leaves the field of view by translation comes back on the other side, as in a Fourier
-    acquisition (fold-over); outside the field of view there is nothing. With every pose the identity the
-    result is a copy of the input. Differentiable in the image and in the trajectory.
+    Content that leaves the field of view by translation comes back on the other side, as in a Fourier acquisition
+    (fold-over); what turns out of it is lost. With every pose the identity and nothing else asked for, the result is a
+    copy of the input. Differentiable in the image and in the motion.
 
     Args:
-        image: ``(..., H, W)`` or ``(..., H, W, D)``, float or complex; spatial dimensions as in the
-            trajectory.
-        trajectory: pose of every shot.
-        shot_of_line: ``(lines,)`` shot of every line of centred k-space, see ``assign_shots``.
-        phase_encode_axis: spatial axis that is phase-encoded, 0 is the first spatial axis.
+        image: ``(..., H, W)`` or ``(..., H, W, D)``, float or complex; spatial dimensions as in the motion.
+        motion: pose or deformation of every shot.
+        acquisition: the shot of every sample, see ``plan_acquisition``.
         spacing_mm: voxel size along each spatial axis.
+        receiver: phase, coil maps and noise, which do not move; None: the object alone.
+        echo_weights: ``(echoes,)`` weight of each place in the echo train, such as :func:`t2_decay`; only their ratio
+            to the echo that acquires the centre of k-space matters.
+        generator: where the noise is drawn from; default torch's own generator.
 
     Returns:
-        complex image of the shape of ``image``, before the modulus (:func:`magnitude`).
+        complex image of the shape of ``image``, before the modulus (:func:`magnitude`); with coil maps ``(coils,
+        *image.shape)``, see ``combine``.
 
     Raises:
         TypeError: for an image that is neither floating point nor complex.
-        ValueError: for an axis, a spacing, a trajectory or shots that do not fit the image.
+        ValueError: for an acquisition, a spacing, a motion, a receiver or weights that do not fit the image.
     """
-    check_trajectory(trajectory)
-    check_image(image, trajectory.spatial_dims, phase_encode_axis)
-    check_spacing(spacing_mm, trajectory.spatial_dims)
-    check_shots(shot_of_line, trajectory, image.shape[phase_encode_axis - trajectory.spatial_dims])
-    if is_still(trajectory) and not trajectory.requires_grad:
+    _check(image, motion, acquisition, spacing_mm)
+    if receiver is None and echo_weights is None and _is_at_rest(motion):
         return image.to(image.dtype.to_complex(), copy=True)
-    dims = trajectory.spatial_dims
-    order = [phase_encode_axis, *(axis for axis in range(dims) if axis != phase_encode_axis)]
-    spacing = torch.tensor(spacing_mm, dtype=torch.float64, device=image.device)[order]
-    translation = trajectory.translation_mm.to(image.device, torch.float64)[:, order]
-    rotation_deg = trajectory.rotation_deg.to(image.device, torch.float64)
-    rotation = rotation_matrices(rotation_deg)[:, order][:, :, order]
-    # Lines in the order of torch.fft from here on, k = 0 first: see encode_lines.
-    shot_of_line = torch.fft.ifftshift(shot_of_line.to(image.device))
-
-    # (batch, lines, *others): the phase-encode axis leads the spatial axes.
-    stack = image.movedim(phase_encode_axis - dims, -dims)
-    flat = stack.reshape(-1, *stack.shape[-dims:])
-    lines = _encode_rotated(flat, rotation, shot_of_line, spacing)
-    lines = torch.fft.fftn(lines, dim=tuple(range(2, dims + 1)), norm="ortho")
-    lines = _translate(lines, (translation / spacing)[shot_of_line])
-    moved = torch.fft.ifftn(lines, dim=tuple(range(1, dims + 1)), norm="ortho").reshape(stack.shape)
-    return moved.movedim(-dims, phase_encode_axis - dims)
+    dims = motion.spatial_dims
+    receiver = Receiver() if receiver is None else receiver
+    check_receiver(receiver, image.shape[-dims:])
+    scan = plan_scan(acquisition, image, spacing_mm)
+    if isinstance(motion, RigidTrajectory) and receiver.phase_rad is None and receiver.coil_maps is None:
+        lead = image.shape[:-dims]
+        samples = _acquire_rigid(to_scan(image, scan), motion, scan)
+    else:
+        lead, samples = _acquire_views(image, motion, spacing_mm, receiver, scan)
+    if echo_weights is not None:
+        weight = _sample_weights(echo_weights, acquisition).to(samples)
+        samples = samples * weight.reshape(-1, *[1] * (samples.ndim - 2))
+    if receiver.noise_std:
+        samples = samples + receiver.noise_std * _noise(samples, generator)
+    return reconstruct(samples, lead, scan)
 
 
 def magnitude(image: Tensor) -> Tensor:
@@ -81,86 +97,160 @@ def magnitude(image: Tensor) -> Tensor:
     return image.abs()
 
 
-def move_image(
-    image: Tensor, pose: RigidTrajectory, phase_encode_axis: int, spacing_mm: Sequence[float]
-) -> Tensor:
+def move_image(image: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> Tensor:
     """Magnitude of an object held in one pose: :func:`simulate_motion` of a single shot."""
-    lines = image.shape[phase_encode_axis - pose.spatial_dims]
-    shots = torch.zeros(lines, dtype=torch.long, device=image.device)
-    return magnitude(simulate_motion(image, pose, shots, phase_encode_axis, spacing_mm))
+    return magnitude(_move(image, pose, spacing_mm))
 
 
-def _encode_rotated(flat: Tensor, rotation: Tensor, shot_of_line: Tensor, spacing_mm: Tensor) -> Tensor:
-    """Phase-encode lines ``(batch, lines, *others)``, each of the object rotated as in its own shot."""
+def _move(image: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> Tensor:
+    """Complex image of the object in a pose. All lines share the pose, so it does not matter which axis they encode."""
+    shot = torch.zeros(image.shape[-pose.spatial_dims], dtype=torch.long)
+    return simulate_motion(image, pose, Acquisition((0,), None, shot, shot), spacing_mm)
+
+
+def _acquire_rigid(stack: Tensor, trajectory: RigidTrajectory, scan: Scan) -> Tensor:
+    """Hybrid space of an object that in every sample has the pose of its shot."""
+    order = list(scan.order)
+    shift_px = trajectory.translation_mm.to(stack.device, torch.float64)[:, order] / scan.spacing_mm
+    rotation = rotation_matrices(trajectory.rotation_deg.to(stack.device, torch.float64))[:, order][:, :, order]
     rotations, group_of_shot = _distinct(rotation)
-    group_of_line = group_of_shot[shot_of_line]
-    kept = [(group_of_line == group).nonzero()[:, 0] for group in range(len(rotations))]
-    at_a_time = max(1, _PIXELS_AT_A_TIME // flat.numel())
-    encoded = []
-    for start in range(0, len(rotations), at_a_time):
-        turned = _rotate_all(flat, rotations[start : start + at_a_time], spacing_mm)
-        pairs = zip(turned, kept[start : start + at_a_time], strict=True)
-        encoded += [encode_lines(view, lines, 1 - view.ndim) for view, lines in pairs]
-    return torch.cat(encoded, 1)[:, torch.cat(kept).argsort()]
+    group_of_sample = group_of_shot[scan.shot_of_sample].reshape(scan.encoded_sizes)
+    masks = [group_of_sample == group for group in range(len(rotations))]
+    rows = [rows_of(mask) for mask in masks]
+    encoded = _encode_all(stack, rotations, scan.spacing_mm, rows)
+    by_shot = scan.sliced and matters(shift_px[:, 1])
+
+    def pieces() -> Iterator[tuple[Tensor, Tensor]]:
+        for hybrid, kept, mask in zip(encoded, rows, masks, strict=True):
+            if by_shot:
+                yield from slices_of_shots(hybrid, kept, mask, shift_px[:, 1], scan)
+            else:
+                yield pick(hybrid, kept, mask, scan), mask
+
+    return translate(assemble(pieces()), shift_px, scan)
 
 
-def _rotate_all(flat: Tensor, rotations: Tensor, spacing_mm: Tensor) -> Tensor:
-    """``(rotations, batch, *spatial)``; an identity on its own costs nothing."""
+def _acquire_views(
+    image: Tensor,
+    motion: RigidTrajectory | Deformation,
+    spacing_mm: Sequence[float],
+    receiver: Receiver,
+    scan: Scan,
+) -> tuple[torch.Size, Tensor]:
+    """Leading shape and hybrid space of the images that the receiver sees in each shot."""
+    dims = len(scan.order)
+    pieces = []
+    for shots, view in _views(image, motion, spacing_mm):
+        seen = _receive(view, receiver, dims)
+        mask = torch.isin(scan.shot_of_sample, shots.to(image.device)).reshape(scan.encoded_sizes)
+        kept = rows_of(mask)
+        hybrid = encode_lines(to_scan(seen, scan), kept, -dims)
+        pieces.append((pick(hybrid, kept, mask, scan), mask))
+    return seen.shape[:-dims], assemble(pieces)
+
+
+def _views(
+    image: Tensor, motion: RigidTrajectory | Deformation, spacing_mm: Sequence[float]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The shots that share a state of the object, and the object in that state, of the shape of ``image``."""
+    numbers = torch.cat(motion, 1) if isinstance(motion, RigidTrajectory) else motion.amplitude_mm
+    states, state_of_shot = _distinct(numbers)
+    members = [(state_of_shot == state).nonzero()[:, 0] for state in range(len(states))]
+    first = torch.stack([shots[0] for shots in members])
+    at_a_time = 1 if isinstance(motion, RigidTrajectory) else max(1, _PIXELS_AT_A_TIME // image.numel())
+    for start in range(0, len(first), at_a_time):
+        shots = first[start : start + at_a_time]
+        if isinstance(motion, RigidTrajectory):
+            views = _move(image, RigidTrajectory(*(values[shots] for values in motion)), spacing_mm)[None]
+        else:
+            views = deform(image, motion, shots, spacing_mm)
+        yield from zip(members[start : start + at_a_time], views, strict=True)
+
+
+def _is_at_rest(motion: RigidTrajectory | Deformation) -> bool:
+    """Whether nothing moves and no gradient must reach the motion."""
+    if motion.requires_grad:
+        return False
+    return is_still(motion) if isinstance(motion, RigidTrajectory) else not bool(motion.amplitude_mm.any())
+
+
+def _receive(view: Tensor, receiver: Receiver, spatial_dims: int) -> Tensor:
+    """The object as the receiver sees it: with coil maps ``(coils, *view.shape)``."""
+    if receiver.phase_rad is not None:
+        view = view * unit_phasor(receiver.phase_rad).to(view.device, view.dtype.to_complex())
+    if receiver.coil_maps is not None:
+        maps = receiver.coil_maps.to(view.device, view.dtype.to_complex())
+        view = view * maps.reshape(len(maps), *[1] * (view.ndim - spatial_dims), *maps.shape[1:])
+    return view
+
+
+def _encode_all(stack: Tensor, rotations: Tensor, spacing_mm: Tensor, rows: list[Tensor]) -> Iterator[Tensor]:
+    """For each rotation its lines ``(batch, kept, *others)``; the identity costs no rotation."""
     identity = torch.eye(rotations.shape[-1], dtype=rotations.dtype, device=rotations.device)
-    if len(rotations) == 1 and not rotations.requires_grad and bool((rotations[0] == identity).all()):
-        return flat[None]
-    return rotate(flat, rotations, spacing_mm)
+    turns = (rotations != identity).any(2).any(1) | rotations.requires_grad
+    numbers = turns.nonzero()[:, 0].tolist()
+    turned = encode_rotated(stack, rotations[numbers], spacing_mm, [rows[number] for number in numbers])
+    for number, kept in enumerate(rows):
+        yield next(turned) if number in numbers else encode_lines(stack, kept, 1 - stack.ndim)
 
 
-def _distinct(rotation: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct rotations and the number of each shot's own; all of them where a gradient must reach every
-    shot.
-    """
-    if rotation.requires_grad:
-        return rotation, torch.arange(len(rotation), device=rotation.device)
-    return torch.unique(rotation, dim=0, return_inverse=True)
+def _distinct(states: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows and the number of each shot's own; all of them where a gradient must reach every shot."""
+    if states.requires_grad:
+        return states, torch.arange(len(states), device=states.device)
+    return torch.unique(states, dim=0, return_inverse=True)
 
 
-def _translate(lines: Tensor, shift_px: Tensor) -> Tensor:
-    """Shift the object of every line by an exact phase ramp.
-
-    Args:
-        lines: k-space ``(batch, lines, *others)``.
-        shift_px: ``(lines, spatial_dims)``, the phase-encode axis first.
-    """
-    for axis in range(shift_px.shape[1]):
-        if not (shift_px.requires_grad or bool(shift_px[:, axis].any())):
-            continue
-        size = lines.shape[1 + axis]
-        frequency = torch.fft.fftfreq(size, dtype=torch.float64, device=lines.device)
-        turns = (
-            (frequency * shift_px[:, 0])[:, None] if axis == 0 else torch.outer(shift_px[:, axis], frequency)
+def _sample_weights(echo_weights: Tensor, acquisition: Acquisition) -> Tensor:
+    """Weight of every sample, one at the centre of k-space, ``(samples,)`` with k = 0 first."""
+    if echo_weights.ndim != 1 or len(echo_weights) < acquisition.num_echoes:
+        raise ValueError(
+            f"echo_weights: got shape {tuple(echo_weights.shape)}; allowed is ({acquisition.num_echoes},) or longer, "
+            "a weight for every echo of the acquisition. Make it with t2_decay(acquisition.num_echoes, ...)."
         )
-        ramp = unit_phasor(-2 * math.pi * turns).to(lines.dtype)
-        layout = [1, len(shift_px)] + [1] * (lines.ndim - 2)
-        layout[1 + axis] = size
-        lines = lines * ramp.reshape(layout)
-    return lines
+    weight = zero_first(echo_weights[acquisition.echo_of_line.to(echo_weights.device)], acquisition)
+    centre = weight[(0,) * len(acquisition.phase_encode_axes)]
+    if not (bool(torch.isfinite(weight).all()) and bool((centre != 0).all())):
+        raise ValueError(
+            "echo_weights: got a weight that is not finite, or zero at the echo of the centre of k-space; allowed are "
+            "finite weights, not zero there. Lower the echo spacing or raise T2."
+        )
+    return (weight / centre).flatten()
 
 
-def check_image(image: Tensor, spatial_dims: int, phase_encode_axis: int) -> None:
-    """Raise unless the image is float or complex, has the spatial dimensions, and the phase-encode axis
-    exists.
+def _noise(samples: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Complex noise of the shape of ``samples``, standard deviation 1 in each part; the transform is unitary, so it
+    has the same in the image.
     """
+    device = samples.device if generator is None else generator.device
+    parts = torch.randn(*samples.shape, 2, generator=generator, dtype=samples.dtype.to_real(), device=device)
+    return torch.view_as_complex(parts).to(samples.device)
+
+
+def _check(
+    image: Tensor, motion: RigidTrajectory | Deformation, acquisition: Acquisition, spacing_mm: Sequence[float]
+) -> None:
+    dims = motion.spatial_dims
+    if isinstance(motion, RigidTrajectory):
+        check_trajectory(motion)
+    check_image(image, dims)
+    check_spacing(spacing_mm, dims)
+    check_acquisition(acquisition, image.shape[-dims:])
+    if motion.num_shots != acquisition.num_shots:
+        raise ValueError(
+            f"motion: got {motion.num_shots} rows for {acquisition.num_shots} shots; allowed is one row per shot. Give "
+            "the motion as many rows as the acquisition has shots (packages times num_shots with a slice_axis)."
+        )
+
+
+def check_image(image: Tensor, spatial_dims: int) -> None:
+    """Raise unless the image is float or complex and has the spatial dimensions."""
     if not (image.is_floating_point() or image.is_complex()):
-        raise TypeError(
-            f"image: got dtype {image.dtype}; allowed are float and complex. Convert it with .float()."
-        )
+        raise TypeError(f"image: got dtype {image.dtype}; allowed are float and complex. Convert it with .float().")
     if image.ndim < spatial_dims:
         raise ValueError(
-            f"image: got shape {tuple(image.shape)}; a {spatial_dims}D trajectory needs at least "
-            f"{spatial_dims} dimensions. Give an image with as many spatial axes as the trajectory has "
-            "translation columns."
-        )
-    if not 0 <= phase_encode_axis < spatial_dims:
-        raise ValueError(
-            f"phase_encode_axis: got {phase_encode_axis} for an image with {spatial_dims} spatial axes; "
-            f"allowed is 0 to {spatial_dims - 1}. Count the spatial axes from 0, without the channel."
+            f"image: got shape {tuple(image.shape)}; a {spatial_dims}D motion needs at least {spatial_dims} "
+            "dimensions. Give an image with as many spatial axes as the motion has."
         )
 
 
@@ -170,19 +260,4 @@ def check_spacing(spacing_mm: Sequence[float], spatial_dims: int) -> None:
         raise ValueError(
             f"spacing_mm: got {[float(s) for s in spacing_mm]}; allowed are {spatial_dims} positive voxel "
             "sizes in mm. Mend the image's affine or give spacing_mm."
-        )
-
-
-def check_shots(shot_of_line: Tensor, trajectory: RigidTrajectory, num_lines: int) -> None:
-    """Raise ValueError unless every line has a shot and the trajectory has a row for every shot."""
-    if tuple(shot_of_line.shape) != (num_lines,):
-        raise ValueError(
-            f"shot_of_line: got shape {tuple(shot_of_line.shape)}; allowed is ({num_lines},), a shot for "
-            "each line of the phase_encode_axis. Make it with assign_shots."
-        )
-    needed = int(shot_of_line.max()) + 1
-    if needed != trajectory.num_shots or int(shot_of_line.min()) < 0:
-        raise ValueError(
-            f"trajectory: got {trajectory.num_shots} rows for {needed} shots; allowed is one row per shot. "
-            "Give the trajectory as many rows as assign_shots was given shots."
         )

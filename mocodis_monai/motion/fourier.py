@@ -34,38 +34,42 @@ def unit_phasor(angle_rad: Tensor) -> Tensor:
     return torch.complex(torch.cos(angle_rad), torch.sin(angle_rad))
 
 
-def encode_lines(image: Tensor, lines: Tensor, phase_encode_dim: int) -> Tensor:
+def encode_lines(
+    image: Tensor, lines: Tensor, phase_encode_dim: int, samples: Tensor | None = None, size: int | None = None
+) -> Tensor:
     """The chosen phase-encode lines alone of ``torch.fft.fft(norm="ortho")`` along one axis.
 
-    A shot keeps few lines, and over all shots each line is kept once, so the matrix products of a whole
-    acquisition cost about one full product, however many shots there are. Here sample 0 is the origin and
-    line 0 is k = 0: the forward model leaves out the centring, which cancels between its two transforms and
-    costs as much as they do.
+    A shot keeps few lines, and over all shots each line is kept once, so the matrix products of a whole acquisition
+    cost about one full product, however many shots there are. Here sample 0 is the origin and line 0 is k = 0: the
+    forward model leaves out the centring, which cancels between its two transforms and costs as much as they do.
 
     Args:
         image: real or complex.
         lines: ``(kept,)`` line numbers, long.
         phase_encode_dim: negative tensor dimension to transform.
+        samples: pixel numbers of the image along that dimension, long; default 0, 1, ... A padded image has numbers
+            below 0 and above ``size``, which fold over.
+        size: number of pixels of the field of view; default that of the image.
 
     Returns:
-        complex, as ``image`` with ``kept`` samples along ``phase_encode_dim``; other axes stay in image
-        space.
+        complex, as ``image`` with ``kept`` samples along ``phase_encode_dim``; other axes stay in image space.
     """
-    size = image.shape[phase_encode_dim]
-    matrix = _fourier_rows(lines, size).to(device=image.device)
+    count = image.shape[phase_encode_dim]
+    samples = torch.arange(count) if samples is None else samples
+    matrix = _fourier_rows(lines, samples, count if size is None else size).to(device=image.device)
     columns = image.movedim(phase_encode_dim, -image.ndim)
-    flat = columns.reshape(size, -1)
+    flat = columns.reshape(count, -1)
     if image.is_complex():
         encoded = matrix.to(image.dtype) @ flat
     else:
-        encoded = torch.complex(matrix.real.to(image.dtype) @ flat, matrix.imag.to(image.dtype) @ flat)
+        encoded = torch.complex(*(torch.cat([matrix.real, matrix.imag]).to(image.dtype) @ flat).chunk(2))
     return encoded.reshape(-1, *columns.shape[1:]).movedim(-image.ndim, phase_encode_dim)
 
 
-def _fourier_rows(lines: Tensor, size: int) -> Tensor:
-    """Rows ``lines`` of the orthonormal Fourier matrix, ``(kept, size)``, complex128.
+def _fourier_rows(lines: Tensor, samples: Tensor, size: int) -> Tensor:
+    """Rows ``lines`` of the orthonormal Fourier matrix at the pixels ``samples``, complex128.
 
     The integer product is reduced modulo the size first, so that the angle keeps full precision.
     """
-    turns = torch.outer(lines.cpu(), torch.arange(size)).remainder(size).double() / size
+    turns = torch.outer(lines.cpu(), samples.cpu()).remainder(size).double() / size
     return unit_phasor(-2 * math.pi * turns) / math.sqrt(size)

@@ -1,6 +1,7 @@
-"""The co-registered target: the clean image at the rigid pose that fits the corrupted image best.
+"""The co-registered target: the clean image where it fits the corrupted image best.
 
-Without it a global shift stays between target and corrupted image, and every score measures that shift.
+Without it a global shift stays between target and corrupted image, and every score measures that shift. How much is
+left is measured with an independent method by ``python -m benchmarks.target_registration``.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .acquisition import Acquisition
+from .deformation import Deformation, deform
 from .forward import magnitude, move_image, simulate_motion
 from .fourier import unit_phasor
-from .severity import line_energy, mean_pose, shot_weights
+from .severity import line_energy, mean_deformation, mean_pose, shot_weights
 from .trajectory import RigidTrajectory, is_still
 
 # Largest grid of the registration per axis: a pose needs no more, and the cost no longer grows with the
@@ -33,61 +36,78 @@ class CoregisteredTarget(NamedTuple):
     Attributes:
         image: real magnitude, of the shape of the clean image.
         pose: the pose it was moved to, a trajectory of one shot, float64.
+        deformation: what it was deformed with before, a deformation of one shot; None for rigid motion.
     """
 
     image: Tensor
     pose: RigidTrajectory
+    deformation: Deformation | None = None
 
 
 def coregistered_target(
     clean: Tensor,
     moved: Tensor,
-    trajectory: RigidTrajectory,
-    shot_of_line: Tensor,
-    phase_encode_axis: int,
+    motion: RigidTrajectory | Deformation,
+    acquisition: Acquisition,
     spacing_mm: Sequence[float],
 ) -> CoregisteredTarget:
-    """Move the clean image to the rigid pose that fits the corrupted one best.
+    """Move the clean image to where it fits the corrupted one best.
 
-    Starts from the energy-weighted mean pose and refines it by Gauss-Newton steps of a least-squares
-    registration of the two magnitudes on a coarse grid, with a free intensity scale (ghosts take energy from
-    the object), and by the peak of their cross-correlation. One pose for the whole batch. The clean image is
+    Rigid motion starts from the energy-weighted mean pose and refines it by Gauss-Newton steps of a least-squares
+    registration of the two magnitudes on a coarse grid, with a free intensity scale (ghosts take energy from the
+    object), and by the peak of their cross-correlation, there and then on the grid of the image. The clean image is
     then moved by the forward model's own operator.
+
+    A deformation is first undone as far as its energy-weighted mean goes: the clean image with that mean deformation
+    takes the place of the clean image, and is registered in the same way from the identity on. That takes out the
+    global shift and turn which remain because the corrupted image does not lie exactly at the mean. What remains of
+    local shifts is left, since a target fitted to them would take over the artifact.
+
+    One pose for the whole batch, and for all slices of a 2D multi-slice volume, as in :func:`motion_severity`.
 
     Args:
         clean: ``(..., *spatial)``, float or complex.
         moved: the corrupted image of the same shape, complex or its magnitude.
-        trajectory: pose of every shot.
-        shot_of_line: ``(lines,)`` shot of every phase-encode line.
-        phase_encode_axis: spatial axis, from 0.
+        motion: pose or deformation of every shot.
+        acquisition: shot of every sample.
         spacing_mm: voxel size along each spatial axis.
 
     Returns:
         the target without a gradient; without motion a copy of the clean magnitude and the identity.
     """
     with torch.no_grad():
-        dims = trajectory.spatial_dims
-        weights = shot_weights(
-            line_energy(clean, phase_encode_axis, dims), shot_of_line, trajectory.num_shots
-        )
-        pose = mean_pose(trajectory, weights)
-        if trajectory.num_shots > 1 and not is_still(trajectory):
+        dims = motion.spatial_dims
+        weights = shot_weights(line_energy(clean, acquisition, dims), acquisition)
+        deformation = None
+        if isinstance(motion, Deformation):
+            pose = _identity(dims)
+            still = not bool(motion.amplitude_mm.any())
+            deformation = mean_deformation(motion, weights)
+            clean = clean if still else deform(clean, deformation, torch.tensor([0]), spacing_mm)[0]
+        else:
+            pose, still = mean_pose(motion, weights), is_still(motion)
+        if motion.num_shots > 1 and not still:
             pose = _register(magnitude(clean), magnitude(moved), pose, spacing_mm)
-        return CoregisteredTarget(move_image(clean, pose, phase_encode_axis, spacing_mm), pose)
+            pose = _shift_to_peak(move_image(clean, pose, spacing_mm), magnitude(moved), pose, spacing_mm)
+        return CoregisteredTarget(move_image(clean, pose, spacing_mm), pose, deformation)
 
 
-def _register(
-    clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]
-) -> RigidTrajectory:
+def _identity(spatial_dims: int) -> RigidTrajectory:
+    rotation = torch.zeros(1, 1 if spatial_dims == 2 else 3, dtype=torch.float64)
+    return RigidTrajectory(torch.zeros(1, spatial_dims, dtype=torch.float64), rotation)
+
+
+def _register(clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> RigidTrajectory:
     """Gauss-Newton steps from ``pose``; the pose is kept where the image has nothing to hold on to."""
     dims = pose.spatial_dims
     shape = clean.shape[-dims:]
     grid = [min(size, _GRID[dims]) for size in shape]
     coarse_mm = [mm * size / coarse for mm, size, coarse in zip(spacing_mm, shape, grid, strict=True)]
     fixed, template = (_low_pass(image.reshape(-1, *shape), grid) for image in (moved, clean))
-    shots = torch.zeros(grid[0], dtype=torch.long, device=clean.device)
+    shot = torch.zeros(grid[0], dtype=torch.long)
+    at_once = Acquisition((0,), None, shot, shot)
     for _ in range(_STEPS):
-        view = simulate_motion(template, pose, shots, 0, coarse_mm).real
+        view = simulate_motion(template, pose, at_once, coarse_mm).real
         columns = torch.stack([view, *_pose_derivatives(view, coarse_mm)]).flatten(1).double()
         normal, right = columns @ columns.T, columns @ fixed.flatten().double()
         # A trace of damping keeps a blank or a radially symmetric image solvable.
@@ -97,9 +117,14 @@ def _register(
             break
         step = (solution[1:] / solution[0]).cpu()
         pose = RigidTrajectory(pose.translation_mm + step[:dims], pose.rotation_deg + step[dims:])
-    view = simulate_motion(template, pose, shots, 0, coarse_mm).real
-    shift_mm = _correlation_peak(view, fixed) * torch.tensor(coarse_mm, dtype=torch.float64)
-    return RigidTrajectory(pose.translation_mm + shift_mm, pose.rotation_deg)
+    return _shift_to_peak(simulate_motion(template, pose, at_once, coarse_mm).real, fixed, pose, coarse_mm)
+
+
+def _shift_to_peak(view: Tensor, fixed: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> RigidTrajectory:
+    """The pose with the shift that is left between its view and ``fixed``, ``(..., *spatial)``, taken out."""
+    shape = view.shape[-pose.spatial_dims :]
+    shift_px = _correlation_peak(view.reshape(-1, *shape), fixed.reshape(-1, *shape))
+    return pose._replace(translation_mm=pose.translation_mm + shift_px * torch.tensor(spacing_mm, dtype=torch.float64))
 
 
 def _correlation_peak(view: Tensor, fixed: Tensor) -> Tensor:

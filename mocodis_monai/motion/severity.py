@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .acquisition import Acquisition
+from .deformation import Deformation, check_deformation, displacement_field, largest_factor
 from .trajectory import RigidTrajectory, check_trajectory, rotation_matrices, scale
 
 HEAD_RADIUS_MM = 64.0
@@ -21,18 +25,36 @@ of a usual 1 mm scan.
 SEVERITY_BANDS = (("mild", 1.0), ("moderate", 2.5), ("severe", 5.0), ("extreme", math.inf))
 """Names of the displacement score and the upper end of each band in mm, see :func:`band_of`."""
 
+LEAST_MILD_MM, MOST_EXTREME_MM = 0.3, 8.0
+"""Ends of the range of scores to draw from: less than the first can hardly be seen, and beyond the second hardly
+anything of the image is left.
+"""
+
+# Tissue is what is brighter than this share of the image's bright end; the rest is air with its noise.
+_FOREGROUND_SHARE = 0.1
+
+# Grid per axis that the displacement is averaged on: the modes are smooth.
+_GRID = {2: 64, 3: 32}
+
 
 class MotionSeverity(NamedTuple):
     """The score of an acquisition.
 
     Attributes:
-        displacement_mm: mean over the phase-encode lines, weighted with their k-space energy, of the
-            displacement from the mean pose.
-        corrupted_line_fraction: share of lines displaced by more than :data:`CORRUPTED_ABOVE_MM`, 0 to 1.
+        displacement_mm: mean over the samples of k-space, weighted with their energy, of the displacement from the
+            mean pose or mean deformation.
+        corrupted_line_fraction: share of samples displaced by more than :data:`CORRUPTED_ABOVE_MM`, 0 to 1.
     """
 
     displacement_mm: float
     corrupted_line_fraction: float
+
+
+class DisplacementRange(NamedTuple):
+    """Displacement scores to draw from, in mm."""
+
+    low: float
+    high: float
 
 
 def band_of(displacement_mm: float) -> str:
@@ -42,39 +64,75 @@ def band_of(displacement_mm: float) -> str:
     return next(name for name, upper in SEVERITY_BANDS[1:] if displacement_mm <= upper)
 
 
-def line_energy(image: Tensor, phase_encode_axis: int, spatial_dims: int) -> Tensor:
-    """Share of the spectrum's energy in every phase-encode line.
+def displacement_range(displacement_mm: str | float | Sequence[float]) -> DisplacementRange:
+    """The scores meant by the name of a band, a score, or a range of them.
 
-    The k = 0 sample is left out: a shift does not change it, and as it holds most of the energy of a
-    magnitude image the score would otherwise hang on the one shot that acquires it. An image without contrast
-    weighs all lines alike.
+    Raises:
+        ValueError: for a name that is not a band's, a negative score, or a range from high to low.
+    """
+    names = [name for name, _ in SEVERITY_BANDS]
+    if isinstance(displacement_mm, str):
+        if displacement_mm not in names:
+            raise ValueError(
+                f"displacement_mm: got {displacement_mm!r}; allowed is one of {names}, a score in mm or a range. "
+                "Choose one of these."
+            )
+        ends = [LEAST_MILD_MM, *(upper for _, upper in SEVERITY_BANDS[:-1]), MOST_EXTREME_MM]
+        number = names.index(displacement_mm)
+        return DisplacementRange(ends[number], ends[number + 1])
+    ends = [float(mm) for mm in (displacement_mm if isinstance(displacement_mm, Sequence) else [displacement_mm] * 2)]
+    if len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
+        raise ValueError(
+            f"displacement_mm: got {displacement_mm}; allowed is a finite score of 0 mm or more, (low, high), or one "
+            f"of {names}. Give one of these."
+        )
+    return DisplacementRange(*ends)
+
+
+def line_energy(image: Tensor, acquisition: Acquisition, spatial_dims: int) -> Tensor:
+    """Share of the spectrum's energy in every sample: a phase-encode line, a point of the (ky, kz) plane, or a line of
+    a slice.
+
+    The k = 0 sample is left out, in 2D multi-slice that of every slice: a shift does not change it, and as it holds
+    most of the energy of a magnitude image the score would otherwise hang on the one shot that acquires it. An image
+    without contrast weighs all lines alike.
 
     Args:
         image: ``(..., *spatial)``; leading axes are summed over.
-        phase_encode_axis: spatial axis, from 0.
+        acquisition: its phase-encode axes and slice axis are used.
         spatial_dims: 2 or 3.
 
     Returns:
-        ``(lines,)`` float64, non-negative, sum 1, lines as in centred k-space.
+        float64 in the shape of ``acquisition.shot_of_line``, non-negative, sum 1, as in centred k-space.
     """
-    flat = image.detach().movedim(phase_encode_axis - spatial_dims, -1).flatten(-spatial_dims, -2)
-    lines = flat.shape[-1]
-    # Parseval: the transform along the phase-encode axis alone has the same energy in every line.
-    power = torch.fft.fft(flat - flat.mean((-2, -1), keepdim=True), dim=-1).abs().square()
-    energy = torch.fft.fftshift(power.reshape(-1, lines).sum(0)).double()
+    dims = [axis - spatial_dims for axis in acquisition.encoded_axes]
+    stack = image.detach().movedim(dims, tuple(range(-len(dims), 0)))
+    encoded = stack.shape[-len(dims) :]
+    stack = stack.flatten(-spatial_dims, -len(dims) - 1)
+    phase_encoded = [-1] if len(dims) == 1 else [-2] if acquisition.slice_axis is not None else [-2, -1]
+    # Parseval: the transform along the phase-encode axes alone has the same energy in every sample.
+    contrast = stack - stack.mean((-len(dims) - 1, *phase_encoded), keepdim=True)
+    power = torch.fft.fftn(contrast, dim=phase_encoded).abs().square()
+    energy = torch.fft.fftshift(power.reshape(-1, *encoded).sum(0), dim=phase_encoded).double()
     total = energy.sum()
-    return energy / total if total > 0 else torch.full_like(energy, 1 / lines)
+    return energy / total if total > 0 else torch.full_like(energy, 1 / energy.numel())
 
 
-def shot_weights(energy: Tensor, shot_of_line: Tensor, num_shots: int) -> Tensor:
+def shot_weights(energy: Tensor, acquisition: Acquisition) -> Tensor:
     """Share of the energy that each shot acquires, ``(shots,)``."""
-    return torch.zeros(num_shots, dtype=energy.dtype).index_add(0, shot_of_line.cpu(), energy.cpu())
+    shots = acquisition.shot_of_line.cpu().flatten()
+    return torch.zeros(acquisition.num_shots, dtype=energy.dtype).index_add(0, shots, energy.cpu().flatten())
 
 
 def mean_pose(trajectory: RigidTrajectory, weights: Tensor) -> RigidTrajectory:
     """Weighted mean of translations and of angles, as a trajectory of one shot, float64."""
     translation, rotation = (values.detach().double().cpu() for values in trajectory)
     return RigidTrajectory((weights @ translation)[None], (weights @ rotation)[None])
+
+
+def mean_deformation(deformation: Deformation, weights: Tensor) -> Deformation:
+    """Weighted mean of the displacements, as a deformation of one shot, float64."""
+    return deformation._replace(amplitude_mm=(weights @ deformation.amplitude_mm.detach().double().cpu())[None])
 
 
 def shot_displacement_mm(trajectory: RigidTrajectory, reference: RigidTrajectory) -> Tensor:
@@ -87,52 +145,119 @@ def shot_displacement_mm(trajectory: RigidTrajectory, reference: RigidTrajectory
     anchor = rotation_matrices(reference.rotation_deg)
     turned = HEAD_RADIUS_MM / math.sqrt(2) * torch.linalg.matrix_norm(rotation - anchor)
     carried = (rotation @ anchor.mT @ reference.translation_mm[0, :, None])[:, :, 0]
-    return turned + torch.linalg.vector_norm(
-        trajectory.translation_mm.detach().double().cpu() - carried, dim=1
-    )
+    return turned + torch.linalg.vector_norm(trajectory.translation_mm.detach().double().cpu() - carried, dim=1)
 
 
-def motion_severity(trajectory: RigidTrajectory, shot_of_line: Tensor, energy: Tensor) -> MotionSeverity:
-    """Score an acquisition against its energy-weighted mean pose.
+def tissue_displacement_mm(deformation: Deformation, reference: Deformation, image: Tensor) -> Tensor:
+    """Mean over the tissue, weighted with its intensity, of the displacement of every shot from the reference
+    deformation, ``(shots,)`` float64.
 
     Args:
-        trajectory: pose of every shot.
-        shot_of_line: ``(lines,)``.
-        energy: ``(lines,)`` from :func:`line_energy`.
+        deformation: motion of every shot.
+        reference: of the same modes, one shot.
+        image: ``(..., *spatial)``; leading axes are averaged. What is darker than a tenth of the bright end is air.
     """
-    check_trajectory(trajectory)
-    weights = shot_weights(energy, shot_of_line, trajectory.num_shots)
-    displacement = shot_displacement_mm(trajectory, mean_pose(trajectory, weights))
-    corrupted = (displacement > CORRUPTED_ABOVE_MM)[shot_of_line.cpu()].double().mean()
+    dims = deformation.spatial_dims
+    shape = image.shape[-dims:]
+    grid = [min(size, _GRID[dims]) for size in shape]
+    bright = image.detach().abs().reshape(-1, *shape).double().mean(0)
+    bright = F.interpolate(bright[None, None], size=grid, mode="area")[0, 0].cpu()
+    bright = torch.where(bright > _FOREGROUND_SHARE * bright.quantile(0.99), bright, 0)
+    fields = displacement_field(deformation.modes, grid)
+    apart = deformation.amplitude_mm.detach().double().cpu() - reference.amplitude_mm
+    moved = torch.stack([torch.tensordot(row, fields, dims=1).norm(dim=0).mul(bright).sum() for row in apart])
+    return moved / bright.sum().clamp_min(1e-30)
+
+
+def motion_severity(
+    motion: RigidTrajectory | Deformation, acquisition: Acquisition, energy: Tensor, image: Tensor | None = None
+) -> MotionSeverity:
+    """Score an acquisition against its energy-weighted mean pose or mean deformation.
+
+    A 2D multi-slice volume has one mean pose too: slices that lie displaced against each other make a corrupted
+    volume, however sharp each is, and its target is one pose of the volume.
+
+    Args:
+        motion: pose or deformation of every shot.
+        acquisition: shot of every sample.
+        energy: of every sample, from :func:`line_energy`.
+        image: ``(..., *spatial)`` the object, needed for a deformation alone, whose displacement is averaged over it.
+    """
+    if motion.num_shots != acquisition.num_shots:
+        raise ValueError(
+            f"motion: got {motion.num_shots} rows for {acquisition.num_shots} shots; allowed is one row per shot. Give "
+            "the motion as many rows as the acquisition has shots."
+        )
+    weights = shot_weights(energy, acquisition)
+    displacement = _displacement_mm(motion, weights, image)
+    corrupted = (displacement > CORRUPTED_ABOVE_MM)[acquisition.shot_of_line.cpu()].double().mean()
     return MotionSeverity((weights @ displacement).item(), corrupted.item())
 
 
+def _displacement_mm(motion: RigidTrajectory | Deformation, weights: Tensor, image: Tensor | None) -> Tensor:
+    """Displacement of every shot from the weighted mean, ``(shots,)``."""
+    if isinstance(motion, RigidTrajectory):
+        check_trajectory(motion)
+        return shot_displacement_mm(motion, mean_pose(motion, weights))
+    check_deformation(motion)
+    if image is None:
+        raise ValueError(
+            "image: got None; a deformation moves some tissue more than other, so that its score is a mean over the "
+            "image. Give the clean image."
+        )
+    return tissue_displacement_mm(motion, mean_deformation(motion, weights), image)
+
+
+def scale_motion(motion: RigidTrajectory | Deformation, factor: float) -> RigidTrajectory | Deformation:
+    """Multiply every translation and angle, or every amplitude, by ``factor``."""
+    if isinstance(motion, Deformation):
+        return motion._replace(amplitude_mm=motion.amplitude_mm * factor)
+    return scale(motion, factor)
+
+
 def scale_to_displacement(
-    trajectory: RigidTrajectory, displacement_mm: float, shot_of_line: Tensor, energy: Tensor
-) -> RigidTrajectory:
-    """Scale a trajectory so that its score is ``displacement_mm``, to within 1 per cent.
+    motion: RigidTrajectory | Deformation,
+    displacement_mm: float,
+    acquisition: Acquisition,
+    energy: Tensor,
+    image: Tensor | None = None,
+    spacing_mm: Sequence[float] | None = None,
+) -> RigidTrajectory | Deformation:
+    """Scale a motion so that its score is ``displacement_mm``, to within 1 per cent.
+
+    A deformation needs the image, as in :func:`motion_severity`, and the voxel size: see :func:`reachable_mm`.
 
     Raises:
-        ValueError: for a negative score, or a trajectory that cannot reach it: one that never moves, or whose
-            moving shots carry so little energy that they would have to turn beyond the allowed angle.
+        ValueError: for a negative score, or a motion that cannot reach it: one that never moves, whose moving shots
+            carry so little energy that they would have to turn beyond the allowed angle, or that would fold tissue.
     """
     if not (math.isfinite(displacement_mm) and displacement_mm >= 0):
-        raise ValueError(
-            f"displacement_mm: got {displacement_mm}; allowed is 0 mm or more. Give a finite score."
-        )
+        raise ValueError(f"displacement_mm: got {displacement_mm}; allowed is 0 mm or more. Give a finite score.")
     if displacement_mm == 0:
-        return scale(trajectory, 0.0)
-    score = motion_severity(scale(trajectory, 1e-3), shot_of_line, energy).displacement_mm * 1e3
+        return scale_motion(motion, 0.0)
+    scored = (acquisition, energy, image)
+    score = motion_severity(scale_motion(motion, 1e-3), *scored).displacement_mm * 1e3
     if score <= 1e-9:
         raise ValueError(
-            "trajectory: got one whose energy-weighted displacement is zero; it must move between shots that "
-            f"acquire signal to be scaled to {displacement_mm} mm. Use more shots or another trajectory."
+            "motion: got one whose energy-weighted displacement is zero; it must move between shots that "
+            f"acquire signal to be scaled to {displacement_mm} mm. Use more shots or another motion."
         )
+    if isinstance(motion, Deformation):
+        if spacing_mm is None or image is None:
+            raise ValueError(
+                "spacing_mm: got None; a deformation needs the voxel sizes in mm. Give one per spatial axis."
+            )
+        most_mm = reachable_mm(motion, acquisition, energy, image, spacing_mm)
+        if displacement_mm > most_mm:
+            raise ValueError(
+                f"displacement_mm: got {displacement_mm}; this deformation reaches {most_mm:.2g} mm before it would "
+                "fold tissue. Ask for less (see reachable_mm), or use another motion."
+            )
     factor = displacement_mm / score
-    # The score is linear in the translation and nearly so in the angle: two or three steps do.
+    # The score is linear in displacements and nearly so in the angle: two or three steps do.
     for _ in range(20):
-        scaled = scale(trajectory, factor)
-        reached = motion_severity(scaled, shot_of_line, energy).displacement_mm
+        scaled = scale_motion(motion, factor)
+        reached = motion_severity(scaled, *scored).displacement_mm
         if abs(reached - displacement_mm) <= 0.01 * displacement_mm:
             return scaled
         factor *= displacement_mm / reached
@@ -142,7 +267,18 @@ def scale_to_displacement(
     )
 
 
-def excursion_mm(trajectory: RigidTrajectory) -> float:
+def reachable_mm(
+    deformation: Deformation, acquisition: Acquisition, energy: Tensor, image: Tensor, spacing_mm: Sequence[float]
+) -> float:
+    """Largest score that a deformation can be scaled to before tissue would fold.
+
+    A small organ moves little of the body, so that this may be well below 1 mm.
+    """
+    score = motion_severity(deformation, acquisition, energy, image).displacement_mm
+    return score * largest_factor(deformation, image.shape[-deformation.spatial_dims :], spacing_mm)
+
+
+def excursion_mm(motion: RigidTrajectory | Deformation, image: Tensor | None = None) -> float:
     """Largest displacement of any shot from the plain mean pose, however little energy it acquires."""
-    even = torch.full((trajectory.num_shots,), 1 / trajectory.num_shots, dtype=torch.float64)
-    return shot_displacement_mm(trajectory, mean_pose(trajectory, even)).max().item()
+    even = torch.full((motion.num_shots,), 1 / motion.num_shots, dtype=torch.float64)
+    return _displacement_mm(motion, even, image).max().item()

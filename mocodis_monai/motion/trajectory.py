@@ -1,11 +1,9 @@
-"""Rigid poses over the shots of an acquisition, and the families of motion they are drawn from."""
+"""Rigid poses over the shots of an acquisition; :mod:`mocodis_monai.motion.families` draws them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,81 +104,3 @@ def _plane_rotation(angle_rad: Tensor, spatial_dims: int, source: int, target: i
     identity = torch.eye(spatial_dims, dtype=angle_rad.dtype, device=angle_rad.device)
     angle = angle_rad[:, None, None]
     return identity + torch.sin(angle) * turn + (torch.cos(angle) - 1) * plane
-
-
-def sample_trajectory(
-    family: str, num_shots: int, spatial_dims: int, rng: np.random.RandomState
-) -> RigidTrajectory:
-    """Draw a trajectory of arbitrary scale (about 1 mm and 1 degree); scale it to the severity that is
-    wanted.
-
-    Args:
-        family: one of :data:`FAMILIES`. ``sudden``: one to four steps to a new pose that is then held.
-            ``drift``: slow and smooth. ``breathing_rigid``: quasi-periodic translation along one direction,
-            amplitude and period varying from breath to breath, with a small rotation in phase.
-        num_shots: at least 2, since a single shot cannot move against itself.
-        spatial_dims: 2 or 3.
-        rng: the only source of randomness.
-
-    Returns:
-        float64 trajectory on the CPU.
-    """
-    if family not in FAMILIES:
-        raise ValueError(f"family: got {family!r}; allowed is one of {tuple(FAMILIES)}. Choose one of these.")
-    if num_shots < 2:
-        raise ValueError(
-            f"num_shots: got {num_shots}; allowed is 2 or more, since one shot has one pose. Raise it."
-        )
-    if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims: got {spatial_dims}; allowed is 2 or 3. Give slices or volumes.")
-    translation, rotation = _SAMPLERS[family](num_shots, spatial_dims, 1 if spatial_dims == 2 else 3, rng)
-    return RigidTrajectory(torch.from_numpy(translation), torch.from_numpy(rotation))
-
-
-def _sudden(
-    num_shots: int, num_axes: int, num_angles: int, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    num_steps = rng.randint(1, min(4, num_shots - 1) + 1)
-    steps = rng.permutation(num_shots - 1)[:num_steps] + 1
-    jumps = np.zeros((num_shots, num_axes + num_angles))
-    jumps[steps] = rng.normal(size=(num_steps, num_axes + num_angles))
-    poses = jumps.cumsum(0)
-    return poses[:, :num_axes], poses[:, num_axes:]
-
-
-def _drift(
-    num_shots: int, num_axes: int, num_angles: int, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    # The first half-cosines of the acquisition, amplitudes falling as 1 / order: smooth, with a trend.
-    order = np.arange(1, 4)
-    time = (np.arange(num_shots) + 0.5) / num_shots
-    basis = np.cos(np.pi * np.outer(time, order)) / order
-    poses = basis @ rng.normal(size=(len(order), num_axes + num_angles))
-    return poses[:, :num_axes], poses[:, num_axes:]
-
-
-def _breathing_rigid(
-    num_shots: int, num_axes: int, num_angles: int, rng: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
-    breaths = rng.uniform(min(1.0, num_shots / 4), max(1.5, num_shots / 3))
-    # One entry per breath; time is warped so that the periods vary by about 15 per cent.
-    count = int(np.ceil(2 * breaths)) + 2
-    ends = np.concatenate([[0.0], np.cumsum(np.clip(rng.normal(1, 0.15, count), 0.5, 1.5))])
-    depth = np.clip(rng.normal(1, 0.2, count + 1), 0.3, 2.0)
-    time = np.arange(num_shots) / num_shots * breaths + rng.uniform(0, 1)
-    phase = np.interp(time, ends, np.arange(count + 1))
-    # cos^4 rests longer at end-expiration than at end-inspiration (Lujan et al. 1999, Med Phys 26:715).
-    wave = np.sin(np.pi * phase) ** 4 * np.interp(phase, np.arange(count + 1), depth)
-    direction = rng.normal(size=num_axes)
-    # The breath runs mostly along one axis of the image, whichever that is in this view.
-    direction[rng.randint(num_axes)] += rng.choice([-3.0, 3.0])
-    turn = 0.15 * rng.normal(size=num_angles)
-    return np.outer(wave, direction / np.linalg.norm(direction)), np.outer(wave, turn)
-
-
-_SAMPLERS: dict[str, Callable[[int, int, int, np.random.RandomState], tuple[np.ndarray, np.ndarray]]] = {
-    "sudden": _sudden,
-    "drift": _drift,
-    "breathing_rigid": _breathing_rigid,
-}
-FAMILIES = tuple(_SAMPLERS)

@@ -5,13 +5,16 @@ honoured). The physics they apply lives in :mod:`mocodis_monai.motion`.
 """
 
 from .displacement import DisplacementInPixelsd
-from .kspace_motion import KSpaceMotion, MotionSample, RandKSpaceMotion
+from .kspace_motion import KSpaceMotion, MotionSample
 from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMotionDict
+from .rand_kspace_motion import RandKSpaceMotion
+from .scan import EchoTrain, ReceiverOptions
 from .sources import LoadSourced, RandContrast, RandContrastd
 from .volumes import LoadVolumed, SaveVolumed
 
 __all__ = [
     "DisplacementInPixelsd",
+    "EchoTrain",
     "KSpaceMotion",
     "LoadSourced",
     "LoadVolumed",
@@ -22,5 +25,6 @@ __all__ = [
     "RandKSpaceMotionD",
     "RandKSpaceMotionDict",
     "RandKSpaceMotiond",
+    "ReceiverOptions",
     "SaveVolumed",
 ]

@@ -1,56 +1,58 @@
-"""Motion during the acquisition of an image, as MONAI array transforms: a replay and its random version."""
+"""A given motion during the acquisition of an image, as a MONAI array transform."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms.transform import RandomizableTransform, Transform
+from monai.transforms.inverse import InvertibleTransform
 from monai.utils.enums import TransformBackends
 from monai.utils.type_conversion import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 
 from mocodis_monai.motion import (
-    FAMILIES,
-    LINE_ORDERS,
+    Deformation,
     RigidTrajectory,
-    assign_shots,
     band_of,
+    combine,
     coregistered_target,
     line_energy,
     magnitude,
     motion_severity,
-    sample_trajectory,
-    scale_to_displacement,
+    read_trajectory,
     simulate_motion,
 )
-from mocodis_monai.motion.severity import excursion_mm
-from mocodis_monai.motion.trajectory import check_trajectory, scale
+from mocodis_monai.motion.deformation import check_deformation, from_numbers, to_numbers
+from mocodis_monai.motion.trajectory import check_trajectory
 
-from .motion_inputs import as_range, as_tuple, attach, check_channel_first, check_members, plain, spacing_of
+from .motion_inputs import attach, check_channel_first, plain, spacing_of
+from .scan import EchoTrain, ReceiverOptions, Scan, as_axes
 
-__all__ = ["KSpaceMotion", "MotionSample", "RandKSpaceMotion"]
+__all__ = ["KSpaceMotion", "MotionSample"]
 
-MAX_EXCURSION_MM = 20.0
-"""Excursion from the mean pose up to which a drawn trajectory is taken. The score is weighted with k-space
-energy, so a trajectory that moves only while outer lines are acquired would need tens of centimetres to reach
-it.
-"""
-
-# Beyond this, about half the field of view of a head scan, no pose makes sense.
-_FARTHEST_MM = 100.0
-_MAX_TRIES = 50
+NO_MOTION: dict[str, Any] = {
+    "family": "none",
+    "displacement_mm": 0.0,
+    "corrupted_line_fraction": 0.0,
+    "severity": "none",
+    "phase_encode_axis": -1,
+    "num_shots": 0,
+    "line_order": "none",
+    "trajectory": "",
+    "scan": "",
+}
 
 
 class MotionSample(NamedTuple):
     """One simulated acquisition.
 
     Attributes:
-        image: moved magnitude image, channel-first, a MetaTensor if the input was one.
+        image: moved image, channel-first, a MetaTensor if the input was one.
         target: clean image at the pose that fits the moved one best, of the same kind; None unless asked for.
         metadata: what is written to ``image.meta["motion"]``, see :class:`KSpaceMotion`.
     """
@@ -60,21 +62,38 @@ class MotionSample(NamedTuple):
     metadata: dict[str, Any]
 
 
-class KSpaceMotion(Transform):
-    """Acquire the image while the object follows a given rigid trajectory; the same motion for every channel.
+class IrreversibleMotion(InvertibleTransform):
+    """A transform whose inverse is refused aloud: MONAI's ``Invertd`` would pass over it in silence."""
 
-    The result carries ``meta["motion"]``, a flat dictionary of numbers and strings that always has the same
-    keys, so
+    def inverse(self, data: Any) -> Any:
+        """Raise RuntimeError: what an acquisition loses to motion does not come back."""
+        raise RuntimeError(
+            f"{type(self).__name__} cannot be inverted: motion during the acquisition loses information. Give Invertd "
+            "a pipeline without it, or correct the image with `mocodis correct`."
+        )
+
+
+class KSpaceMotion(IrreversibleMotion):
+    """Acquire the image while the object moves in a given way; the same motion for every channel.
+
+    The result carries ``meta["motion"]``, a flat dictionary of numbers and strings that always has the same keys, so
     that the data loader can collate samples with different numbers of shots: ``family``, ``displacement_mm``,
-    ``corrupted_line_fraction``, ``severity`` (band of the score, ``"none"`` without motion),
-    ``phase_encode_axis``, ``num_shots``, ``line_order``, and ``trajectory``, the poses as a JSON text with
-    ``translation_mm``, ``rotation_deg`` and ``spacing_mm``. :meth:`from_metadata` makes the same sample from
-    it again, bit for bit.
+    ``corrupted_line_fraction``, ``severity`` (band of the score, ``"none"`` without motion), ``phase_encode_axis`` (the
+    first of them), ``num_shots``, ``line_order``, and two JSON texts: ``trajectory``, the poses (``translation_mm``,
+    ``rotation_deg``) or the deformation with ``spacing_mm``; and ``scan``, the rest of the acquisition.
+    :meth:`from_metadata` makes the same sample from it again, bit for bit.
 
     Args:
-        trajectory: pose of every shot, in the image's own spatial axes; its rows give the number of shots.
-        phase_encode_axis: spatial axis that is phase-encoded, 0 is the first one after the channel.
-        line_order: ``"linear"`` or ``"interleaved"``.
+        trajectory: pose of every shot in the image's own spatial axes, or a ``Deformation``, or the path of a table of
+            poses (CSV, see ``mocodis_monai.motion.read_trajectory``); its rows give the number of shots.
+        phase_encode_axis: spatial axis that is phase-encoded, 0 is the first one after the channel; two in 3D.
+        line_order: one of ``mocodis_monai.motion.LINE_ORDERS``.
+        slice_axis: spatial axis across the slices, for a volume that is acquired slice by slice.
+        num_packages: groups of interleaved slices acquired one after the other; each has its share of the poses.
+        receiver: phase, coils and noise, a ``ReceiverOptions`` or a mapping of its fields.
+        echo_train: T2 decay within a shot, an ``EchoTrain`` or a mapping of its fields.
+        complex_output: give the complex image instead of its magnitude.
+        seed: of the line order ``random``, the object phase and the noise.
         spacing_mm: voxel size; None takes it from the affine of a MetaTensor, 1 mm for an image without one.
         family: name of the motion for the metadata.
 
@@ -87,36 +106,52 @@ class KSpaceMotion(Transform):
 
     def __init__(
         self,
-        trajectory: RigidTrajectory,
-        phase_encode_axis: int,
+        trajectory: RigidTrajectory | Deformation | str | os.PathLike[str],
+        phase_encode_axis: int | Sequence[int],
         line_order: str = "linear",
+        *,
+        slice_axis: int | None = None,
+        num_packages: int = 1,
+        receiver: ReceiverOptions | Mapping[str, Any] | None = None,
+        echo_train: EchoTrain | Mapping[str, float] | None = None,
+        complex_output: bool = False,
+        seed: int = 0,
         spacing_mm: Sequence[float] | None = None,
         family: str = "given",
     ) -> None:
-        check_trajectory(trajectory)
-        check_members("line_order", (line_order,), LINE_ORDERS)
-        self.trajectory = trajectory
-        self.phase_encode_axis = phase_encode_axis
-        self.line_order = line_order
+        self.trajectory = _as_motion(trajectory)
+        self.scan = Scan.from_numbers(
+            {
+                "phase_encode_axes": as_axes(phase_encode_axis),
+                "line_order": line_order,
+                "slice_axis": slice_axis,
+                "num_packages": num_packages,
+                "receiver": receiver,
+                "echo_train": echo_train,
+                "complex_output": complex_output,
+                "seed": seed,
+            }
+        )
         self.spacing_mm = spacing_mm
         self.family = family
+
+    @classmethod
+    def from_scan(
+        cls, motion: RigidTrajectory | Deformation, scan: Scan, spacing_mm: Sequence[float] | None, family: str
+    ) -> KSpaceMotion:
+        """The transform of a motion and a :class:`Scan`."""
+        options = scan._asdict()
+        return cls(motion, options.pop("phase_encode_axes"), **options, spacing_mm=spacing_mm, family=family)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> KSpaceMotion:
         """The transform that made a sample, from its ``meta["motion"]``."""
         if metadata["family"] == "none":
-            raise ValueError(
-                "metadata: got family 'none', a sample without motion; there is nothing to replay."
-            )
-        poses = json.loads(metadata["trajectory"])
-        parts = [torch.tensor(poses[name], dtype=torch.float64) for name in RigidTrajectory._fields]
-        return cls(
-            RigidTrajectory(*parts),
-            int(metadata["phase_encode_axis"]),
-            metadata["line_order"],
-            poses["spacing_mm"],
-            metadata["family"],
-        )
+            raise ValueError("metadata: got family 'none', a sample without motion; there is nothing to replay.")
+        numbers = json.loads(metadata["trajectory"])
+        spacing_mm = numbers.pop("spacing_mm")
+        motion = from_numbers(numbers) if "modes" in numbers else _rigid(numbers)
+        return cls.from_scan(motion, Scan.from_numbers(json.loads(metadata["scan"])), spacing_mm, metadata["family"])
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the moved image, ``(C, H, W)`` or ``(C, H, W, D)`` as the input."""
@@ -125,156 +160,69 @@ class KSpaceMotion(Transform):
     def simulate(self, img: NdarrayOrTensor, with_target: bool = False) -> MotionSample:
         """Return the moved image, the co-registered target if asked for, and the metadata."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
-        data = plain(img)
-        dims = self.trajectory.spatial_dims
-        check_channel_first(data, dims, self.phase_encode_axis)
+        data, motion, scan = plain(img), self.trajectory, self.scan
+        dims = motion.spatial_dims
+        check_channel_first(img, dims, scan.phase_encode_axes)
         spacing_mm = spacing_of(img, self.spacing_mm)
-        shots = assign_shots(
-            data.shape[1 + self.phase_encode_axis], self.trajectory.num_shots, self.line_order
-        )
-        acquired = (self.trajectory, shots, self.phase_encode_axis, spacing_mm)
-        moved = magnitude(simulate_motion(data, *acquired))
-        severity = motion_severity(self.trajectory, shots, line_energy(data, self.phase_encode_axis, dims))
+        acquisition = scan.plan(data.shape[1:], motion.num_shots)
+        moved = self._acquire(data, acquisition, spacing_mm)
+        severity = motion_severity(motion, acquisition, line_energy(data, acquisition, dims), data)
         metadata = self._metadata(*severity, spacing_mm)
         target = None
         if with_target:
-            target = convert_to_dst_type(
-                coregistered_target(data, moved, *acquired).image, img, dtype=data.dtype
-            )[0]
-        return MotionSample(
-            attach(convert_to_dst_type(moved, img, dtype=data.dtype)[0], metadata), target, metadata
+            found = coregistered_target(data, magnitude(moved), motion, acquisition, spacing_mm).image
+            target = convert_to_dst_type(found, img, dtype=data.dtype)[0]
+        image = convert_to_dst_type(moved, img, dtype=moved.dtype if scan.complex_output else data.dtype)[0]
+        return MotionSample(attach(image, metadata), target, metadata)
+
+    def _acquire(self, data: Tensor, acquisition: Any, spacing_mm: Sequence[float]) -> Tensor:
+        """The acquired image: magnitude, root-sum-of-squares of the coils, or complex."""
+        receiver = self.scan.make_receiver(data.shape[1:])
+        moved = simulate_motion(
+            data,
+            self.trajectory,
+            acquisition,
+            spacing_mm,
+            receiver,
+            self.scan.echo_weights(acquisition),
+            self.scan.noise_generator(data.device),
         )
+        maps = None if receiver is None else receiver.coil_maps
+        if self.scan.complex_output:
+            return moved if maps is None else combine(moved, maps)
+        return magnitude(moved) if maps is None else combine(moved)
 
     def _metadata(
         self, displacement_mm: float, corrupted_line_fraction: float, spacing_mm: Sequence[float]
     ) -> dict[str, Any]:
-        poses = {name: values.tolist() for name, values in self.trajectory._asdict().items()}
+        motion = self.trajectory
+        if isinstance(motion, Deformation):
+            numbers = to_numbers(motion)
+        else:
+            numbers = {name: values.tolist() for name, values in motion._asdict().items()}
         return {
             "family": self.family,
             "displacement_mm": displacement_mm,
             "corrupted_line_fraction": corrupted_line_fraction,
             "severity": band_of(displacement_mm),
-            "phase_encode_axis": self.phase_encode_axis,
-            "num_shots": self.trajectory.num_shots,
-            "line_order": self.line_order,
-            "trajectory": json.dumps({**poses, "spacing_mm": list(spacing_mm)}),
+            "phase_encode_axis": self.scan.phase_encode_axes[0],
+            "num_shots": motion.num_shots,
+            "line_order": self.scan.line_order,
+            "trajectory": json.dumps({**numbers, "spacing_mm": list(spacing_mm)}),
+            "scan": json.dumps(self.scan.to_numbers()),
         }
 
 
-NO_MOTION: dict[str, Any] = {
-    "family": "none",
-    "displacement_mm": 0.0,
-    "corrupted_line_fraction": 0.0,
-    "severity": "none",
-    "phase_encode_axis": -1,
-    "num_shots": 0,
-    "line_order": "none",
-    "trajectory": "",
-}
+def _as_motion(motion: Any) -> RigidTrajectory | Deformation:
+    """Read a table, check a trajectory or a deformation."""
+    if isinstance(motion, (str, os.PathLike)):
+        return read_trajectory(motion)
+    if isinstance(motion, Deformation):
+        check_deformation(motion)
+    else:
+        check_trajectory(motion)
+    return motion
 
 
-class RandKSpaceMotion(RandomizableTransform):
-    """Acquire the image during random rigid motion of a chosen severity.
-
-    ``randomize`` draws a :class:`KSpaceMotion` for an image, ``__call__`` applies it. The severity is the
-    displacement score in mm (see :mod:`mocodis_monai.motion.severity`), met to within 1 per cent. Metadata as
-    in :class:`KSpaceMotion`; where the transform was not applied, family ``"none"`` and displacement 0.
-
-    Args:
-        prob: probability of motion.
-        families: motion families to draw from, see ``mocodis_monai.motion.FAMILIES``.
-        displacement_mm: the score, or a ``(low, high)`` range to draw it from uniformly.
-        phase_encode_axis: spatial axis, or axes to draw from; None draws from all.
-        num_shots: number of shots, or a ``(low, high)`` range, both included; clipped to the number of lines.
-        line_orders: line orders to draw from.
-        spacing_mm: voxel size; None takes it from the affine of a MetaTensor.
-    """
-
-    backend = KSpaceMotion.backend
-
-    def __init__(
-        self,
-        prob: float = 0.1,
-        families: str | Sequence[str] = FAMILIES,
-        displacement_mm: float | Sequence[float] = (0.5, 5.0),
-        phase_encode_axis: int | Sequence[int] | None = None,
-        num_shots: int | Sequence[int] = (4, 32),
-        line_orders: str | Sequence[str] = LINE_ORDERS,
-        spacing_mm: Sequence[float] | None = None,
-    ) -> None:
-        RandomizableTransform.__init__(self, prob=prob)
-        self.families = as_tuple(families)
-        self.line_orders = as_tuple(line_orders)
-        check_members("families", self.families, FAMILIES)
-        check_members("line_orders", self.line_orders, LINE_ORDERS)
-        self.displacement_mm = as_range("displacement_mm", displacement_mm, 0)
-        self.num_shots = as_range("num_shots", num_shots, 2)
-        self.phase_encode_axis = None if phase_encode_axis is None else as_tuple(phase_encode_axis)
-        self.spacing_mm = spacing_mm
-        self.motion: KSpaceMotion | None = None
-
-    def randomize(self, data: NdarrayOrTensor) -> None:
-        """Draw whether there is motion, and which, for an image ``(C, *spatial)``.
-
-        The image is needed for its number of lines and for the energy in them, which the score is weighted
-        with.
-        """
-        super().randomize(None)
-        if not self._do_transform:
-            return
-        image = plain(convert_to_tensor(data, track_meta=get_track_meta()))
-        dims = image.ndim - 1
-        axes = tuple(range(dims)) if self.phase_encode_axis is None else self.phase_encode_axis
-        axis = int(axes[self.R.randint(len(axes))])
-        check_channel_first(image, dims, axis)
-        family = self.families[self.R.randint(len(self.families))]
-        displacement_mm = self.R.uniform(*self.displacement_mm)
-        trajectory, line_order = self._draw_trajectory(
-            family, displacement_mm, line_energy(image, axis, dims), dims
-        )
-        self.motion = KSpaceMotion(trajectory, axis, line_order, self.spacing_mm, family)
-
-    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
-        """Return the moved image, or the image itself where no motion was drawn."""
-        return self.simulate(img, randomize=randomize).image
-
-    def simulate(
-        self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True
-    ) -> MotionSample:
-        """As :meth:`KSpaceMotion.simulate`; without motion the target is the image itself."""
-        img = convert_to_tensor(img, track_meta=get_track_meta())
-        if randomize:
-            self.randomize(img)
-        if self._do_transform and self.motion is not None:
-            return self.motion.simulate(img, with_target)
-        return MotionSample(attach(img, NO_MOTION), img.clone() if with_target else None, dict(NO_MOTION))
-
-    def _draw_trajectory(
-        self, family: str, displacement_mm: float, energy: Tensor, dims: int
-    ) -> tuple[RigidTrajectory, str]:
-        """Draw shots, order and poses until no pose lies farther than a patient moves; else the nearest
-        drawn.
-        """
-        nearest, tried = float("inf"), None
-        for _ in range(_MAX_TRIES):
-            line_order = self.line_orders[self.R.randint(len(self.line_orders))]
-            low, high = (min(int(count), len(energy)) for count in self.num_shots)
-            num_shots = self.R.randint(low, high + 1)
-            shots = assign_shots(len(energy), num_shots, line_order)
-            # Small angles, so that the score of a rotation is linear in them.
-            small = scale(sample_trajectory(family, num_shots, dims, self.R), 1e-3)
-            score = motion_severity(small, shots, energy).displacement_mm
-            reach = displacement_mm * excursion_mm(small) / max(score, 1e-12)
-            if reach < nearest:
-                nearest, tried = reach, (small, shots, line_order)
-            if reach <= MAX_EXCURSION_MM:
-                break
-        if nearest > _FARTHEST_MM:
-            raise ValueError(
-                f"displacement_mm: got {displacement_mm:.2f}; with family {family!r}, num_shots "
-                f"{self.num_shots} and line_orders {self.line_orders} a pose would have to lie {nearest:.0f} "
-                "mm away, since one shot holds nearly all the energy. Ask for less, allow more shots, or "
-                "allow the interleaved order."
-            )
-        small, shots, line_order = tried
-        return scale_to_displacement(small, displacement_mm, shots, energy), line_order
+def _rigid(numbers: Mapping[str, Any]) -> RigidTrajectory:
+    return RigidTrajectory(*(torch.tensor(numbers[name], dtype=torch.float64) for name in RigidTrajectory._fields))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +11,15 @@ from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from monai.utils.misc import ensure_tuple
 
-from mocodis_monai.motion import FAMILIES, LINE_ORDERS
+from mocodis_monai.motion import LINE_ORDERS, RIGID_FAMILIES
 
-from .kspace_motion import RandKSpaceMotion
+from .kspace_motion import IrreversibleMotion
+from .rand_kspace_motion import RandKSpaceMotion
 
 __all__ = ["RandKSpaceMotionD", "RandKSpaceMotionDict", "RandKSpaceMotiond"]
 
 
-class RandKSpaceMotiond(RandomizableTransform, MapTransform):
+class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion):
     """Dictionary version of :class:`RandKSpaceMotion`; all keys are acquired during the same motion.
 
     The motion is drawn for the first key: its number of lines, and its spectrum for the score.
@@ -27,9 +29,9 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform):
         target_keys: where to put the co-registered clean image of each key, as many as ``keys``; None spares
             the registration. Without motion the target is the image itself.
         displacement_keys: where to put the displacement score of each key, a float32 scalar tensor in mm.
-        prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders, spacing_mm: see
-            :class:`RandKSpaceMotion`.
+        prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders: see :class:`RandKSpaceMotion`.
         allow_missing_keys: leave out keys that the data does not have.
+        options: the keyword arguments of :class:`RandKSpaceMotion`, such as ``slice_axis`` or ``receiver``.
     """
 
     backend = RandKSpaceMotion.backend
@@ -40,20 +42,20 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform):
         target_keys: KeysCollection | None = None,
         displacement_keys: KeysCollection | None = None,
         prob: float = 0.1,
-        families: str | Sequence[str] = FAMILIES,
-        displacement_mm: float | Sequence[float] = (0.5, 5.0),
-        phase_encode_axis: int | Sequence[int] | None = None,
+        families: str | Sequence[str] = RIGID_FAMILIES,
+        displacement_mm: float | str | Sequence[float] = (0.5, 5.0),
+        phase_encode_axis: int | Sequence[int | Sequence[int]] | None = None,
         num_shots: int | Sequence[int] = (4, 32),
         line_orders: str | Sequence[str] = LINE_ORDERS,
-        spacing_mm: Sequence[float] | None = None,
         allow_missing_keys: bool = False,
+        **options: Any,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob=prob)
         self.target_keys = _one_per_key("target_keys", target_keys, self.keys)
         self.displacement_keys = _one_per_key("displacement_keys", displacement_keys, self.keys)
         self.rand_motion = RandKSpaceMotion(
-            prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders, spacing_mm
+            prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders, **options
         )
 
     def set_random_state(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import affine_to_spacing
+from nibabel.orientations import aff2axcodes
 from torch import Tensor
+
+from mocodis_monai.motion import BodyAxes
+
+# Letter -> place of the direction in BodyAxes, and +1 where the axis grows toward superior, anterior, right.
+_DIRECTIONS = {"S": (0, 1), "I": (0, -1), "A": (1, 1), "P": (1, -1), "R": (2, 1), "L": (2, -1)}
 
 
 def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:
@@ -34,10 +40,42 @@ def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
     return [1.0] * dims
 
 
-def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axis: int) -> None:
-    """Raise unless the image is real floating point, ``(C, H, W)`` or ``(C, H, W, D)``, finite, and has the
-    axis.
+def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
+    """Directions of the body along the spatial axes: from the letters given, else from the affine; None unknown.
+
+    Args:
+        img: channel-first.
+        orientation: the letter (R, L, A, P, S or I) that each spatial axis grows toward.
     """
+    dims = img.ndim - 1
+    if orientation is None:
+        if not isinstance(img, MetaTensor):
+            return None
+        orientation = "".join(str(code) for code in aff2axcodes(img.affine.cpu().numpy())[:dims])
+    found = [_DIRECTIONS.get(letter) for letter in orientation.upper()]
+    named = [direction for direction, _ in filter(None, found)]
+    if len(found) != dims or None in found or len(set(named)) != dims:
+        raise ValueError(
+            f"orientation: got {orientation!r} for {dims} spatial axes; allowed is one letter of R, L, A, P, S, I for "
+            "each, no direction twice, such as 'RAS', or 'PL' for a slice. Mend it, or the affine."
+        )
+    axes: list[int | None] = [None, None, None]
+    signs = [1, 1, 1]
+    for axis, entry in enumerate(found):
+        direction, sign = cast("tuple[int, int]", entry)
+        axes[direction], signs[direction] = axis, sign
+    return BodyAxes(*axes, signs=tuple(signs))
+
+
+def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:
+    """Raise unless the image is real floating point, ``(C, H, W)`` or ``(C, H, W, D)``, finite, has the axes, and has
+    no transform pending.
+    """
+    if isinstance(img, MetaTensor) and img.pending_operations:
+        raise ValueError(
+            f"img: got {len(img.pending_operations)} lazy transforms that are still to be applied; motion needs the "
+            "image itself. Put ApplyPending before it; Compose(..., lazy=True) does so by itself."
+        )
     if not img.is_floating_point():
         raise TypeError(
             f"img: got dtype {img.dtype}; allowed is a real floating-point magnitude image. Convert integers "
@@ -48,10 +86,11 @@ def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axis: int) 
             f"img: got shape {tuple(img.shape)}; allowed is (C, H, W) with a 2D trajectory and (C, H, W, D) "
             "with a 3D one. Add a channel with EnsureChannelFirst, or choose the other trajectory."
         )
-    if not 0 <= phase_encode_axis < spatial_dims:
+    absent = [axis for axis in phase_encode_axes if not 0 <= axis < spatial_dims]
+    if absent:
         raise ValueError(
-            f"phase_encode_axis: got {phase_encode_axis} for an image of shape {tuple(img.shape)}; allowed "
-            f"is 0 to {spatial_dims - 1}. Count the spatial axes from 0, without the channel."
+            f"phase_encode_axis: got {absent[0]} for an image of shape {tuple(img.shape)}; allowed is 0 to "
+            f"{spatial_dims - 1}. Count the spatial axes from 0, without the channel."
         )
     if not bool(torch.isfinite(img).all()):
         raise ValueError(

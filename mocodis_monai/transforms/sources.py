@@ -8,6 +8,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, ResizeWithPadOrCrop
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from scipy.interpolate import PchipInterpolator
 
 from mocodis_monai.data.intensity import foreground_scale
@@ -25,8 +26,9 @@ CURVE_SAMPLES = 512
 class LoadSourced(MapTransform):
     """Turn the sources of ``mocodis_monai.data.records`` into images, MetaTensors of shape ``(1, H, W)``.
 
-    Both kinds come as float32 magnitude with the 99.5th percentile of the foreground at 1. The affine is
-    diagonal: pixel size along H, along W, slice thickness (1 for a phantom), in mm.
+    Both kinds come as float32 magnitude with the 99.5th percentile of the foreground at 1. The affine has no origin:
+    its columns point where H, W and the slice axis point in the patient (right, anterior, superior), as long as a pixel
+    along H, along W, and the slice thickness (1 for a phantom), in mm.
 
     Args:
         keys: keys whose values are sources.
@@ -56,17 +58,24 @@ def _load(source: Mapping[str, Any]) -> MetaTensor:
     if kind == "phantom":
         phantom = make_phantom(source["region"], source["seed"], tuple(source["size"]))
         name = f"phantom_{source['region']}_{source['seed']}"
-        return _meta_tensor(phantom.image, (*phantom.spacing_mm, 1.0), name)
+        return _meta_tensor(phantom.image, (*phantom.spacing_mm, 1.0), phantom.orientation, name)
     if kind == "slice":
         cut = read_slice(source["path"], source["axis"], source["index"])
         image = torch.from_numpy(cut.image / np.float32(foreground_scale(cut.image)))[None]
         name = f"{stem(source['path'])}_axis{source['axis']}_slice{source['index']}"
-        return _meta_tensor(image, (*cut.spacing_mm, cut.thickness_mm), name)
+        orientation = "".join(letter for axis, letter in enumerate("RAS") if axis != source["axis"])
+        return _meta_tensor(image, (*cut.spacing_mm, cut.thickness_mm), orientation, name)
     raise ValueError(f"kind of the source is {kind!r}; allowed are 'phantom' and 'slice'. Mend the record.")
 
 
-def _meta_tensor(image: torch.Tensor, spacing_mm: tuple[float, float, float], name: str) -> MetaTensor:
-    affine = torch.diag(torch.tensor([*spacing_mm, 1.0], dtype=torch.float64))
+def _meta_tensor(
+    image: torch.Tensor, spacing_mm: tuple[float, float, float], orientation: str, name: str
+) -> MetaTensor:
+    across = next(letter for letters, letter in zip(("RL", "AP", "SI"), "RAS") if not set(letters) & set(orientation))
+    directions = inv_ornt_aff(axcodes2ornt((*orientation, across)), (1, 1, 1))
+    affine = torch.from_numpy(np.linalg.inv(directions))
+    affine[:3, 3] = 0
+    affine[:3, :3] *= torch.tensor(spacing_mm, dtype=torch.float64)
     return MetaTensor(image, affine=affine, meta={"filename_or_obj": name})
 
 

@@ -7,12 +7,17 @@ from closed_forms import gaussian, poses
 from skimage.registration import phase_cross_correlation
 
 from mocodis_monai.motion import (
-    FAMILIES,
-    LINE_ORDERS,
-    assign_shots,
+    RIGID_FAMILIES,
+    Deformation,
+    Mode,
+    Profile,
     coregistered_target,
+    deform,
     line_energy,
     magnitude,
+    plan_acquisition,
+    reachable_mm,
+    sample_deformation,
     sample_trajectory,
     scale_to_displacement,
     simulate_motion,
@@ -35,56 +40,116 @@ def body(rng, size):
     return (image * outline)[None]
 
 
-def residual_shift_px(seed, size=96):
-    """Shift that scikit-image still finds between the target and the corrupted image of a random sample.
+def residual_shift_px(target, moved):
+    """Shift that scikit-image still finds between the target and the corrupted image.
 
     Plain cross-correlation: its phase-only variant whitens the spectrum, and the ghosts' noise then outvotes
     the image.
     """
-    rng = np.random.RandomState(seed)
-    image, axis, num_shots = body(rng, size), rng.randint(2), rng.randint(6, 25)
-    shots = assign_shots(size, num_shots, LINE_ORDERS[1])
-    trajectory = sample_trajectory(FAMILIES[seed % 3], num_shots, 2, rng)
-    trajectory = scale_to_displacement(trajectory, rng.uniform(0.5, 4), shots, line_energy(image, axis, 2))
-    moved = magnitude(simulate_motion(image, trajectory, shots, axis, (1, 1)))
-    target = coregistered_target(image, moved, trajectory, shots, axis, (1, 1)).image
-    shift, _, _ = phase_cross_correlation(
-        target[0].numpy(), moved[0].numpy(), upsample_factor=20, normalization=None
-    )
+    shift, _, _ = phase_cross_correlation(target[0].numpy(), moved[0].numpy(), upsample_factor=20, normalization=None)
     return float(np.linalg.norm(shift))
 
 
-def test_scikit_image_finds_next_to_no_shift_left():
-    residual = [residual_shift_px(seed) for seed in range(60)]
+def rigid_sample(seed, size=96):
+    """Target and corrupted image of a random rigid motion."""
+    rng = np.random.RandomState(seed)
+    image, axis, num_shots = body(rng, size), rng.randint(2), rng.randint(6, 25)
+    acquisition = plan_acquisition((size, size), num_shots, "interleaved", (axis,))
+    trajectory = sample_trajectory(RIGID_FAMILIES[seed % len(RIGID_FAMILIES)], num_shots, 2, rng)
+    energy = line_energy(image, acquisition, 2)
+    trajectory = scale_to_displacement(trajectory, rng.uniform(0.5, 4), acquisition, energy)
+    moved = magnitude(simulate_motion(image, trajectory, acquisition, (1, 1)))
+    return coregistered_target(image, moved, trajectory, acquisition, (1, 1)).image, moved
+
+
+def breathing_sample(seed, size=96):
+    """Target and corrupted image of a random breath."""
+    rng = np.random.RandomState(seed)
+    image, axis, num_shots = body(rng, size), rng.randint(2), rng.randint(6, 25)
+    acquisition = plan_acquisition((size, size), num_shots, "interleaved", (axis,))
+    breath = sample_deformation("breathing", num_shots, 2, rng)
+    scored = (acquisition, line_energy(image, acquisition, 2), image)
+    most_mm = 0.9 * reachable_mm(breath, *scored, (3, 3))
+    breath = scale_to_displacement(breath, min(rng.uniform(0.5, 4), most_mm), *scored, (3, 3))
+    moved = magnitude(simulate_motion(image, breath, acquisition, (3, 3)))
+    return coregistered_target(image, moved, breath, acquisition, (3, 3)).image, moved
+
+
+@pytest.mark.parametrize("sample", [rigid_sample, breathing_sample])
+def test_scikit_image_finds_next_to_no_shift_left(sample):
+    residual = [residual_shift_px(*sample(seed)) for seed in range(60)]
     assert np.median(residual) < 0.1
     assert np.percentile(residual, 95) < 0.5
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_pose_held_for_all_shots_is_the_target_pose(dims):
-    image = gaussian((32, 30, 28)[:dims], [0.0] * (1 if dims == 2 else 3))[None]
+    shape = (32, 30, 28)[:dims]
+    image = gaussian(shape, [0.0] * (1 if dims == 2 else 3))[None]
     angle = [4.0] if dims == 2 else [2.0, -3.0, 4.0]
     held = poses([[1.2, -0.7, 0.4][:dims]] * 4, [angle] * 4)
-    acquired = (held, assign_shots(32, 4, "linear"), 0, [1.0] * dims)
+    acquired = (held, plan_acquisition(shape, 4, "linear", (0,)), [1.0] * dims)
     moved = magnitude(simulate_motion(image, *acquired))
     target = coregistered_target(image, moved, *acquired)
     torch.testing.assert_close(target.image, moved, atol=2e-3, rtol=0)
     torch.testing.assert_close(target.pose.translation_mm[0], held.translation_mm[0], atol=0.02, rtol=0)
+    assert target.deformation is None
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_deformation_held_for_all_shots_is_the_target(dims):
+    shape = (32, 30, 28)[:dims]
+    image = gaussian(shape, [0.0] * (1 if dims == 2 else 3))[None]
+    held = sample_deformation("breathing", 1 + 1, dims, np.random.RandomState(0))
+    held = held._replace(amplitude_mm=torch.full((4, len(held.modes)), 1.5, dtype=torch.float64))
+    acquired = (held, plan_acquisition(shape, 4, "linear", (0,)), [1.0] * dims)
+    moved = magnitude(simulate_motion(image, *acquired))
+    target = coregistered_target(image, moved, *acquired)
+    torch.testing.assert_close(target.image, moved, atol=1e-3, rtol=0)
+    torch.testing.assert_close(target.deformation.amplitude_mm[0], held.amplitude_mm[0])
+    torch.testing.assert_close(target.pose.translation_mm, torch.zeros(1, dims).double(), atol=0.01, rtol=0)
+
+
+def test_the_registration_takes_out_the_shift_that_the_mean_deformation_leaves():
+    # The centre of k-space is acquired in one shot of four, so that the image lies near that shot's place and not at
+    # the energy-weighted mean.
+    image = body(np.random.RandomState(1), 64)
+    mode = Mode("shift", (Profile(), Profile()), (1.0, 0.0))
+    sway = Deformation(torch.tensor([[0.0], [0.0], [4.0], [0.0]], dtype=torch.float64), (mode,))
+    acquired = (sway, plan_acquisition((64, 64), 4, "linear", (0,)), (1, 1))
+    moved = magnitude(simulate_motion(image, *acquired))
+    target = coregistered_target(image, moved, *acquired)
+    mean = deform(image, target.deformation, torch.tensor([0]), (1, 1))[0]
+    assert residual_shift_px(target.image, moved) < 0.5 * residual_shift_px(mean, moved)
+
+
+def test_one_pose_for_the_slices_of_a_volume():
+    image = gaussian((32, 30, 8), [0.0] * 3)[None]
+    acquisition = plan_acquisition((32, 30, 8), 3, "interleaved", (0,), slice_axis=2, num_packages=2)
+    moving = sample_trajectory("drift", 6, 3, np.random.RandomState(0))
+    moved = magnitude(simulate_motion(image, moving, acquisition, (1, 1, 4)))
+    target = coregistered_target(image, moved, moving, acquisition, (1, 1, 4))
+    assert target.pose.translation_mm.shape == (1, 3)
+    assert (target.image - moved).norm() < (image - moved).norm()
 
 
 def test_registration_improves_on_the_mean_pose_in_3d():
     image = gaussian((32, 30, 28), [0.0] * 3)[None]
     moving = poses([[0.0, 0.0, 0.0], [3.0, -2.0, 1.0]], [[0.0, 0.0, 0.0], [4.0, 2.0, -3.0]])
-    acquired = (moving, assign_shots(30, 2, "linear"), 1, (1.0, 1.0, 1.0))
+    acquired = (moving, plan_acquisition((32, 30, 28), 2, "linear", (1,)), (1.0, 1.0, 1.0))
     moved = magnitude(simulate_motion(image, *acquired))
     target = coregistered_target(image, moved, *acquired).image
     assert (target - moved).norm() < (image - moved).norm()
 
 
-def test_without_motion_the_target_is_the_clean_image():
+@pytest.mark.parametrize(
+    "still",
+    [poses([[0.0, 0.0]] * 3, [[0.0]] * 3), sample_deformation("cardiac", 3, 2, np.random.RandomState(0))],
+)
+def test_without_motion_the_target_is_the_clean_image(still):
     image = torch.rand(2, 16, 15)
-    still = poses([[0.0, 0.0]] * 3, [[0.0]] * 3)
-    target = coregistered_target(image, image, still, assign_shots(15, 3, "linear"), 1, (1, 1))
+    still = still._replace(amplitude_mm=torch.zeros(3, 1)) if isinstance(still, Deformation) else still
+    target = coregistered_target(image, image, still, plan_acquisition((16, 15), 3, "linear", (1,)), (1, 1))
     assert torch.equal(target.image, image)
     assert not target.pose.translation_mm.any() and not target.pose.rotation_deg.any()
 
@@ -92,6 +157,6 @@ def test_without_motion_the_target_is_the_clean_image():
 def test_a_blank_image_has_a_finite_target():
     blank = torch.zeros(1, 16, 16)
     moving = poses([[0.0, 0.0], [2.0, 1.0]], [[0.0], [3.0]])
-    target = coregistered_target(blank, blank, moving, assign_shots(16, 2, "linear"), 0, (1, 1))
+    target = coregistered_target(blank, blank, moving, plan_acquisition((16, 16), 2, "linear", (0,)), (1, 1))
     assert torch.equal(target.image, blank)
     assert torch.isfinite(target.pose.translation_mm).all()

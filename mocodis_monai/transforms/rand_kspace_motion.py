@@ -1,0 +1,234 @@
+"""Random motion during the acquisition of an image, as a MONAI array transform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data.meta_obj import get_track_meta
+from monai.transforms.transform import RandomizableTransform
+from monai.utils.type_conversion import convert_to_tensor
+from torch import Tensor
+
+from mocodis_monai.motion import (
+    FAMILIES,
+    LINE_ORDERS,
+    NON_RIGID_FAMILIES,
+    RIGID_FAMILIES,
+    Acquisition,
+    BodyAxes,
+    Deformation,
+    RigidTrajectory,
+    displacement_range,
+    line_energy,
+    motion_severity,
+    reachable_mm,
+    sample_motion,
+    scale_motion,
+    scale_to_displacement,
+)
+from mocodis_monai.motion.severity import excursion_mm
+
+from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
+from .motion_inputs import (
+    as_range,
+    as_tuple,
+    attach,
+    body_axes_of,
+    check_channel_first,
+    check_members,
+    plain,
+    spacing_of,
+)
+from .scan import EchoTrain, ReceiverOptions, Scan, as_axes, as_options
+
+__all__ = ["RandKSpaceMotion"]
+
+MAX_EXCURSION_MM = 20.0
+"""Excursion from the mean pose up to which a drawn motion is taken. The score is weighted with k-space energy, so a
+motion that happens only while outer lines are acquired would need tens of centimetres to reach it.
+"""
+
+# Beyond this, about half the field of view of a head scan, no pose makes sense.
+_FARTHEST_MM = 100.0
+# Organs are driven up to this share of where tissue would fold.
+_SHARE_OF_REACH = 0.9
+_MAX_TRIES = 50
+
+
+class _Object(NamedTuple):
+    """What a motion is drawn for."""
+
+    image: Tensor
+    spacing_mm: list[float]
+    body_axes: BodyAxes | None
+
+
+class _Drawn(NamedTuple):
+    """A motion of arbitrary scale, how it is acquired, and the largest score that it can be scaled to."""
+
+    motion: RigidTrajectory | Deformation
+    scan: Scan
+    acquisition: Acquisition
+    energy: Tensor
+    reachable_mm: float
+
+
+class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
+    """Acquire the image during random motion of a chosen severity.
+
+    ``randomize`` draws a :class:`KSpaceMotion` for an image, ``__call__`` applies it. The severity is the displacement
+    score in mm (see :mod:`mocodis_monai.motion.severity`), met to within 1 per cent. Metadata as in
+    :class:`KSpaceMotion`; where the transform was not applied, family ``"none"`` and displacement 0.
+
+    Args:
+        prob: probability of motion.
+        families: families to draw from, see ``mocodis_monai.motion.FAMILIES``; by default the rigid ones.
+        displacement_mm: the score, a ``(low, high)`` range to draw it from uniformly, or the name of a band: ``mild``,
+            ``moderate``, ``severe``, ``extreme``. The heart and the gut are so small a part of the body that tissue
+            would fold before the score is much above 1 mm: of a range what can be reached is drawn, a score beyond it
+            is refused.
+        phase_encode_axis: spatial axis, or several to draw one from; None draws from all. A pair among them, such as
+            ``[(0, 1)]``, is a 3D acquisition with two phase-encode axes.
+        num_shots: number of shots, or a ``(low, high)`` range, both included; clipped to the number of lines.
+        line_orders: line orders to draw from.
+        slice_axis, num_packages, receiver, echo_train, complex_output: see :class:`KSpaceMotion`.
+        orientation: letters of the direction that each spatial axis grows toward, such as ``"RAS"``, or ``"PL"`` for a
+            slice; None takes it from the affine of a MetaTensor. Tells breathing where the spine is.
+        spacing_mm: voxel size; None takes it from the affine of a MetaTensor.
+    """
+
+    backend = KSpaceMotion.backend
+
+    def __init__(
+        self,
+        prob: float = 0.1,
+        families: str | Sequence[str] = RIGID_FAMILIES,
+        displacement_mm: float | str | Sequence[float] = (0.5, 5.0),
+        phase_encode_axis: int | Sequence[int | Sequence[int]] | None = None,
+        num_shots: int | Sequence[int] = (4, 32),
+        line_orders: str | Sequence[str] = LINE_ORDERS,
+        *,
+        slice_axis: int | None = None,
+        num_packages: int = 1,
+        receiver: ReceiverOptions | Mapping[str, Any] | None = None,
+        echo_train: EchoTrain | Mapping[str, float] | None = None,
+        complex_output: bool = False,
+        orientation: str | None = None,
+        spacing_mm: Sequence[float] | None = None,
+    ) -> None:
+        RandomizableTransform.__init__(self, prob=prob)
+        self.families, self.line_orders = as_tuple(families), as_tuple(line_orders)
+        check_members("families", self.families, FAMILIES)
+        check_members("line_orders", self.line_orders, LINE_ORDERS)
+        self.displacement_mm = displacement_range(displacement_mm)
+        self.num_shots = as_range("num_shots", num_shots, 2)
+        self.phase_encode_axis = None if phase_encode_axis is None else as_tuple(phase_encode_axis)
+        self.slice_axis, self.num_packages, self.complex_output = slice_axis, num_packages, complex_output
+        self.receiver = as_options("receiver", receiver, ReceiverOptions) or ReceiverOptions()
+        self.echo_train = as_options("echo_train", echo_train, EchoTrain)
+        self.orientation, self.spacing_mm = orientation, spacing_mm
+        self.motion: KSpaceMotion | None = None
+
+    def randomize(self, data: NdarrayOrTensor) -> None:
+        """Draw whether there is motion, and which, for an image ``(C, *spatial)``.
+
+        The image is needed for its number of lines and for the energy in them, which the score is weighted with.
+        """
+        super().randomize(None)
+        if not self._do_transform:
+            return
+        image = convert_to_tensor(data, track_meta=get_track_meta())
+        dims = image.ndim - 1
+        axes = self._draw_axes(dims)
+        check_channel_first(image, dims, axes)
+        family = self.families[self.R.randint(len(self.families))]
+        displacement_mm = self.R.uniform(*self.displacement_mm)
+        subject = _Object(plain(image), spacing_of(image, self.spacing_mm), body_axes_of(image, self.orientation))
+        drawn = self._draw_motion(family, displacement_mm, axes, subject)
+        reached_mm = min(displacement_mm, drawn.reachable_mm)
+        scaled = scale_to_displacement(
+            drawn.motion, reached_mm, drawn.acquisition, drawn.energy, subject.image, subject.spacing_mm
+        )
+        self.motion = KSpaceMotion.from_scan(scaled, drawn.scan, self.spacing_mm, family)
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
+        """Return the moved image, or the image itself where no motion was drawn."""
+        return self.simulate(img, randomize=randomize).image
+
+    def simulate(self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True) -> MotionSample:
+        """As :meth:`KSpaceMotion.simulate`; without motion the target is the image itself."""
+        img = convert_to_tensor(img, track_meta=get_track_meta())
+        if randomize:
+            self.randomize(img)
+        if self._do_transform and self.motion is not None:
+            return self.motion.simulate(img, with_target)
+        still = img.to(img.dtype.to_complex()) if self.complex_output else img
+        return MotionSample(attach(still, NO_MOTION), img.clone() if with_target else None, dict(NO_MOTION))
+
+    def _draw_axes(self, dims: int) -> tuple[int, ...]:
+        if self.phase_encode_axis is None:
+            candidates: tuple[Any, ...] = tuple(axis for axis in range(dims) if axis != self.slice_axis)
+        else:
+            candidates = self.phase_encode_axis
+        return as_axes(candidates[self.R.randint(len(candidates))])
+
+    def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
+        """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
+        nearest, kept, most_mm = float("inf"), None, 0.0
+        for _ in range(_MAX_TRIES):
+            drawn = self._draw_once(family, axes, subject)
+            most_mm = max(most_mm, drawn.reachable_mm)
+            if drawn.reachable_mm < self.displacement_mm.low:
+                continue
+            score = motion_severity(drawn.motion, drawn.acquisition, drawn.energy, subject.image).displacement_mm
+            wanted_mm = min(displacement_mm, drawn.reachable_mm)
+            reach = wanted_mm * excursion_mm(drawn.motion, subject.image) / max(score, 1e-12)
+            if reach < nearest:
+                nearest, kept = reach, drawn
+            if reach <= MAX_EXCURSION_MM:
+                break
+        if kept is None or nearest > _FARTHEST_MM:
+            raise ValueError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
+        return kept
+
+    def _draw_once(self, family: str, axes: tuple[int, ...], subject: _Object) -> _Drawn:
+        shape = subject.image.shape[1:]
+        line_order = self.line_orders[self.R.randint(len(self.line_orders))]
+        lines = int(np.prod([shape[axis] for axis in axes]))
+        low, high = (min(int(count), lines) for count in self.num_shots)
+        num_shots = self.R.randint(low, high + 1) * self.num_packages
+        # Drawn only where something hangs on it, so that a plain scan draws the same motion whatever comes to exist.
+        seeded = line_order == "random" or any(self.receiver)
+        scan = Scan(
+            phase_encode_axes=axes,
+            line_order=line_order,
+            slice_axis=self.slice_axis,
+            num_packages=self.num_packages,
+            receiver=self.receiver,
+            echo_train=self.echo_train,
+            complex_output=self.complex_output,
+            seed=int(self.R.randint(2**31)) if seeded else 0,
+        )
+        acquisition = scan.plan(shape, num_shots)
+        energy = line_energy(subject.image, acquisition, len(shape))
+        motion = sample_motion(family, num_shots, len(shape), self.R, subject.body_axes)
+        if isinstance(motion, Deformation):
+            most_mm = reachable_mm(motion, acquisition, energy, subject.image, subject.spacing_mm)
+            return _Drawn(motion, scan, acquisition, energy, _SHARE_OF_REACH * most_mm)
+        # Small, so that the score of a rotation is linear in its angles.
+        return _Drawn(scale_motion(motion, 1e-3), scan, acquisition, energy, float("inf"))
+
+    def _out_of_reach(self, family: str, displacement_mm: float, nearest: float, most_mm: float) -> str:
+        asked = f"displacement_mm: got {displacement_mm:.2f}; with family {family!r}, num_shots {self.num_shots} and "
+        if family in NON_RIGID_FAMILIES:
+            return (
+                f"{asked}this image at most {most_mm:.2f} mm are reached before tissue would fold, since the organ "
+                "that moves is a small part of it. Ask for less, or choose another family."
+            )
+        return (
+            f"{asked}line_orders {self.line_orders} a pose would have to lie {nearest:.0f} mm away, since one shot "
+            "holds nearly all the energy. Ask for less, allow more shots, or allow the interleaved order."
+        )
