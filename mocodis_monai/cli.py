@@ -49,15 +49,17 @@ class Device(str, Enum):
 
 
 class Family(str, Enum):
-    """Kinds of motion that can be simulated."""
+    """Kinds of motion that can be simulated: ``mocodis_monai.motion.FAMILIES``, which loads torch."""
 
     sudden, drift, breathing_rigid = "sudden", "drift", "breathing_rigid"
+    tremor, nod, swallow = "tremor", "nod", "swallow"
+    breathing, cardiac, peristalsis = "breathing", "cardiac", "peristalsis"
 
 
 class LineOrder(str, Enum):
-    """Order in which the phase-encode lines are acquired."""
+    """Order in which the phase-encode lines are acquired: ``mocodis_monai.motion.LINE_ORDERS``."""
 
-    linear, interleaved = "linear", "interleaved"
+    linear, interleaved, centric, random = "linear", "interleaved", "centric", "random"
 
 
 def main() -> None:
@@ -175,6 +177,19 @@ def simulate(
     typer.echo(f"displacement score  {float(motion['displacement_mm']):.2f} mm")
     typer.echo(f"corrupted lines     {100 * float(motion['corrupted_line_fraction']):.0f} %")
     _echo_outputs(paths)
+
+
+@app.command()
+def gallery(
+    out: Path = typer.Argument(..., metavar="OUT", help="Folder for the pictures; made if it is missing."),
+    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="The same seed gives the same motion."),
+) -> None:
+    """Show what the simulator does: families of motion by severity on a brain, an abdomen and a knee."""
+    from mocodis_monai.gallery import save_gallery
+    from mocodis_monai.transforms.volumes import make_output_dir
+
+    for path in save_gallery(make_output_dir(out), seed, progress=True):
+        typer.echo(path)
 
 
 def _run_corrector(volume: Volume, weights: Path | None, device: Device, **options: Any) -> Any:

@@ -22,10 +22,10 @@ from mocodis_monai.transforms.volumes import make_output_dir, source_path, spati
 
 __all__ = ["SaveComparisond", "save_comparison"]
 
-_BACKGROUND, _TEXT = "#101114", "#e8e8e8"
+BACKGROUND, TEXT = "#101114", "#e8e8e8"
 # Zero is the background, so that an untouched region is dark.
 _DIFFERENCE = LinearSegmentedColormap.from_list(
-    "mocodis_difference", ["#bfe8ff", "#2a86d1", _BACKGROUND, "#d1452a", "#ffdcae"]
+    "mocodis_difference", ["#bfe8ff", "#2a86d1", BACKGROUND, "#d1452a", "#ffdcae"]
 )
 # Views of a volume turned to (right, anterior, superior): the axis across the slices and the letters at
 # the left, right, top and bottom edge. Radiological: the patient's right is on the left of the picture.
@@ -84,7 +84,7 @@ def save_comparison(
     views = _views(volumes[0].shape, spacing)
     figure = _draw(volumes, views, _headline(title, motion_score_mm), lettered=affine is not None)
     with staged(path) as (temporary,):
-        figure.savefig(temporary, format="png", dpi=110, facecolor=_BACKGROUND)
+        figure.savefig(temporary, format="png", dpi=110, facecolor=BACKGROUND)
     return path
 
 
@@ -187,7 +187,7 @@ def _draw(volumes: list[np.ndarray], views: list[_View], headline: str, lettered
         _label(axes[0], view, lettered)
         if r == 0:
             for axis, name in zip(axes, ("before", "after", "after \N{MINUS SIGN} before", "target")):
-                axis.set_title(name, color=_TEXT, fontsize=11)
+                axis.set_title(name, color=TEXT, fontsize=11)
     _colour_bar(figure, mapped, scale, window)
     return figure
 
@@ -196,9 +196,9 @@ def _canvas(columns: int, ratios: list[float], headline: str) -> tuple[Figure, A
     """A dark figure whose panels are 2.9 inches wide, with room above and below in inches."""
     panel, above, below = 2.9, 0.85, 0.8
     width, height = panel * columns + 0.3, panel * sum(ratios) + above + below
-    figure = Figure(figsize=(width, height), facecolor=_BACKGROUND)
+    figure = Figure(figsize=(width, height), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    figure.text(0.5, 1 - 0.18 / height, headline, color=_TEXT, ha="center", va="top", fontsize=11)
+    figure.text(0.5, 1 - 0.18 / height, headline, color=TEXT, ha="center", va="top", fontsize=11)
     grid = figure.add_gridspec(
         len(ratios),
         columns,
@@ -232,7 +232,7 @@ def _label(axis: Axes, view: _View, lettered: bool) -> None:
     for letter, x, y in ((left, 0.03, 0.5), (right, 0.97, 0.5), (top, 0.5, 0.97), (bottom, 0.5, 0.03)):
         if lettered:
             axis.text(x, y, letter, **style)
-    axis.text(-0.03, 0.5, view.name, rotation=90, **{**style, "color": _TEXT, "fontsize": 10})
+    axis.text(-0.03, 0.5, view.name, rotation=90, **{**style, "color": TEXT, "fontsize": 10})
 
 
 def _colour_bar(figure: Figure, mapped: Any, scale: float, window: float) -> None:
@@ -240,13 +240,13 @@ def _colour_bar(figure: Figure, mapped: Any, scale: float, window: float) -> Non
     axis = figure.add_axes((0.36, 0.52 / height, 0.28, 0.12 / height))
     bar = figure.colorbar(mapped, cax=axis, orientation="horizontal", ticks=[-scale, 0, scale])
     percent = 100 * scale / window
-    bar.ax.set_xticklabels([f"\N{MINUS SIGN}{scale:.3g}", "0", f"+{scale:.3g}"], color=_TEXT, fontsize=9)
-    bar.ax.tick_params(color=_TEXT)
+    bar.ax.set_xticklabels([f"\N{MINUS SIGN}{scale:.3g}", "0", f"+{scale:.3g}"], color=TEXT, fontsize=9)
+    bar.ax.tick_params(color=TEXT)
     note = (
         f"difference in intensity units, \N{PLUS-MINUS SIGN}{scale:.3g} is {percent:.1f} % of the grey window"
     )
     figure.text(
-        0.5, 0.08 / height, f"{note}. Research use only.", color=_TEXT, ha="center", va="bottom", fontsize=9
+        0.5, 0.08 / height, f"{note}. Research use only.", color=TEXT, ha="center", va="bottom", fontsize=9
     )
 
 

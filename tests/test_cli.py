@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import matplotlib.image
 import nibabel as nib
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 
 from mocodis_monai import __version__, cli
 from mocodis_monai.errors import InputError
+from mocodis_monai.motion import FAMILIES, LINE_ORDERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -226,6 +228,20 @@ def test_simulate_is_seeded_and_keeps_the_geometry(shape, tmp_path, monkeypatch,
     assert (motion["family"], motion["num_shots"], motion["line_order"]) == ("sudden", 4, "linear")
     assert (motion["seed"], motion["phase_encode_axis"]) == (1, 1)
     assert f"{motion['displacement_mm']:.2f} mm" in capsys.readouterr().out
+
+
+def test_simulate_offers_all_that_the_simulator_knows():
+    assert tuple(family.value for family in cli.Family) == FAMILIES
+    assert tuple(order.value for order in cli.LineOrder) == LINE_ORDERS
+
+
+def test_gallery_draws_each_part_of_the_body(tmp_path, monkeypatch, capsys):
+    assert mocodis(monkeypatch, "gallery", tmp_path / "pictures") == 0
+    assert names(tmp_path / "pictures") == ["gallery_abdomen.png", "gallery_brain.png", "gallery_knee.png"]
+    for path in (tmp_path / "pictures").iterdir():
+        picture = matplotlib.image.imread(path)
+        assert min(picture.shape[:2]) > 500 and picture[..., :3].std() > 0.1
+    assert str(tmp_path / "pictures" / "gallery_knee.png") in capsys.readouterr().out
 
 
 def test_simulate_refuses_the_axis_of_a_single_slice(tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ LAYERS = [
     {"transforms"},
     {"networks"},
     {"losses", "inferers", "metrics", "engines"},
-    {"evaluation", "report", "release"},
+    {"evaluation", "report", "gallery", "release"},
     {"label_app"},
     {"cli"},
 ]
