@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from monai.data import Dataset
@@ -13,7 +13,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch.nn import functional as F
 
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
-from mocodis_monai.networks import LevelIndices, LevelLogits
+from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
 from mocodis_monai.precision import mixed_precision
@@ -34,10 +34,10 @@ class Pair(NamedTuple):
 
 def prepare_pair(batch: dict[str, Any], device: torch.device) -> Pair:
     """Take image, target and displacement out of a batch and onto the device, images in channels-last memory."""
-    images = (
+    moved, clean = (
         torch.as_tensor(batch[key]).to(device, memory_format=torch.channels_last) for key in (Keys.IMAGE, "target")
     )
-    return Pair(*images, torch.as_tensor(batch["displacement_px"]).float().to(device).flatten())
+    return Pair(moved, clean, torch.as_tensor(batch["displacement_px"]).float().to(device).flatten())
 
 
 class FixedDataset(Dataset):
@@ -87,9 +87,9 @@ class CorrectorStep:
         return stage(engine, pair)
 
     def _learn_codes(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        engine.network.train()
+        network = cast("MotionCorrector", engine.network).train()
         with mixed_precision(engine.state.device):
-            output = engine.network.reconstruct(pair.moved, pair.clean)
+            output = network.reconstruct(pair.moved, pair.clean)
         terms = self.codes_loss(output, *pair)
         _descend(engine, terms.total)
         logged = _parts(terms)
@@ -100,9 +100,9 @@ class CorrectorStep:
         return _output(pair, terms.total, output.clean, logged)
 
     def _learn_correction(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        engine.network.freeze(*CODES).train()
+        network = cast("MotionCorrector", engine.network).freeze(*CODES).train()
         with mixed_precision(engine.state.device):
-            output = engine.network.refine(pair.moved, pair.clean)
+            output = network.refine(pair.moved, pair.clean)
         terms = engine.loss_function(output, *pair)
         _descend(engine, terms.total)
         errors = {"corrected": output.refined.detach(), "uncorrected": pair.moved}
@@ -144,7 +144,7 @@ class PriorStep:
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
         pair = prepare_pair(batch, engine.state.device)
-        network = engine.network.freeze("vqvae", "fidelity_branch").train()
+        network = cast("MotionCorrector", engine.network).freeze("vqvae", "fidelity_branch").train()
         with mixed_precision(engine.state.device):
             indices, evidence, condition = network.read_codes(pair.moved, pair.clean)
             indices, evidence = random_window(network.prior.coarse_window, indices, evidence)

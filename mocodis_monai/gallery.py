@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -105,7 +105,8 @@ def _one_motion_at_every_score(
 ) -> Iterator[MotionSample | None]:
     """The same course of motion scaled to each score; None where tissue would have to fold."""
     most = (DISPLACEMENTS_MM[0], DISPLACEMENTS_MM[-1])
-    draw = RandKSpaceMotion(1.0, family, most, phase_encode_axis, (24, 32), "interleaved").set_random_state(seed)
+    draw = RandKSpaceMotion(1.0, family, most, phase_encode_axis, (24, 32), "interleaved")
+    draw.set_random_state(seed)
     draw.randomize(clean)
     drawn = draw.motion
     assert drawn is not None  # drawn with probability one
@@ -124,7 +125,7 @@ def _one_motion_at_every_score(
 def _fill(axes: Axes, below: Axes, label: str, sample: MotionSample | None, phase_encode_axis: int) -> None:
     """One cell: the moved image over its trajectory; or that there is none."""
     if sample is not None:
-        _show(axes, sample.image, label, phase_encode_axis)
+        _show(axes, cast("MetaTensor", sample.image), label, phase_encode_axis)
         _show_motion(below, sample)
         return
     for part in (axes, below):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import torch
 from monai.data.utils import affine_to_spacing
@@ -72,7 +73,9 @@ class VolumeCorrector:
         if slice_axis not in (None, 0, 1, 2):
             raise ValueError(f"slice_axis must be 0, 1, 2 or None, got {slice_axis!r}.")
         self.device = torch.device(device) if device is not None else next(network.parameters()).device
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        # torch's overloads of Module.to leave out memory_format.
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.eval()
         self.slice_axis, self.batch_size, self.progress = slice_axis, batch_size, progress
         self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance, "num_samples": num_samples}
 
@@ -100,8 +103,15 @@ class VolumeCorrector:
         bar.close()
         for name in images.keys() - {"artifact_map"}:
             images[name] *= scale
-        volumes = {"uncertainty": None, **{name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}}
-        return VolumeCorrection(**volumes, motion_score_mm=score, gate=gate, slice_axis=axis)
+        volumes = {name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}
+        return VolumeCorrection(
+            corrected=volumes["corrected"],
+            uncertainty=volumes.get("uncertainty"),
+            artifact_map=volumes["artifact_map"],
+            motion_score_mm=score,
+            gate=gate,
+            slice_axis=axis,
+        )
 
 
 class VolumeInferer(Inferer):
@@ -115,9 +125,11 @@ class VolumeInferer(Inferer):
         super().__init__()
         self.options = options
 
-    def __call__(self, inputs: torch.Tensor, network: MotionCorrector, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Correct each volume of the batch."""
-        corrector = VolumeCorrector(network, **self.options)
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Correct each volume of the batch; ``network`` is a :class:`MotionCorrector`."""
+        corrector = VolumeCorrector(cast("MotionCorrector", network), **self.options)
         spacing = _spacing_mm(inputs)
         plain = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         volumes = [corrector.correct(volume[0].cpu(), spacing).corrected for volume in plain]
@@ -136,7 +148,9 @@ def _spacing_mm(volumes: torch.Tensor) -> tuple[float, ...]:
 class SliceInferer2D(Inferer):
     """A network on ready-made slices (B, 1, H, W) in the precision that training uses."""
 
-    def __call__(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         """Corrected slices, float32."""
         images = inputs.as_subclass(torch.Tensor).to(memory_format=torch.channels_last)
         with mixed_precision(images.device):

@@ -68,4 +68,5 @@ def load_corrector(weights: str | Path | None = None, device: torch.device | str
     """
     network = MotionCorrector()
     load_weights(network, weights)
-    return network.to(device, memory_format=torch.channels_last).eval()
+    # torch's overloads of Module.to leave out memory_format.
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from .trajectory import RigidTrajectory, check_trajectory
 _ANGLES = {2: ("rotation_deg",), 3: ("rotation_0_deg", "rotation_1_deg", "rotation_2_deg")}
 
 
-def write_trajectory(path: str | Path, trajectory: RigidTrajectory) -> None:
+def write_trajectory(path: str | os.PathLike[str], trajectory: RigidTrajectory) -> None:
     """Write a trajectory as CSV; :func:`read_trajectory` returns the same float64 values bit for bit."""
     check_trajectory(trajectory)
     poses = torch.cat([values.detach().double().cpu() for values in trajectory], 1)
@@ -24,7 +25,7 @@ def write_trajectory(path: str | Path, trajectory: RigidTrajectory) -> None:
         writer.writerows([shot, *map(repr, pose)] for shot, pose in enumerate(poses.tolist()))
 
 
-def read_trajectory(path: str | Path) -> RigidTrajectory:
+def read_trajectory(path: str | os.PathLike[str]) -> RigidTrajectory:
     """Read a trajectory from CSV.
 
     The first row names the columns, in any order: ``shot``, from 0 in the order of time; ``translation_0_mm``,
@@ -71,7 +72,7 @@ def _columns(spatial_dims: int) -> tuple[str, ...]:
     return (*(f"translation_{axis}_mm" for axis in range(spatial_dims)), *_ANGLES[spatial_dims])
 
 
-def _number(path: str | Path, line: int, column: str, row: dict[str, str | None]) -> float:
+def _number(path: str | os.PathLike[str], line: int, column: str, row: dict[str, str | None]) -> float:
     text = row[column]
     try:
         value = float(text or "")

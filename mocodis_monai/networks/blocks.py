@@ -16,19 +16,26 @@ from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
-def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Module:
+def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> _ConvNd:
     """A stride-one convolution that keeps the spatial size (odd ``kernel_size``)."""
     return Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
 
-def fold(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+def fold(spatial_dims: int, in_channels: int, out_channels: int) -> _ConvNd:
     """Halve every spatial axis: a 2 x 2 (x 2) patch becomes one site (PixelUnshuffle and 1 x 1 convolution in one)."""
     return Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
 
 
-def unfold(spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+def unfold(spatial_dims: int, in_channels: int, out_channels: int) -> _ConvNd:
     """Double every spatial axis: the transpose of :func:`fold`."""
     return Conv[Conv.CONVTRANS, spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
+
+
+def start_at_zero(layer: _ConvNd | nn.Linear) -> None:
+    """Zero weight and bias, so that ``layer`` puts out nothing until it has learned to."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def keep_variance(network: nn.Module) -> None:
@@ -45,7 +52,8 @@ def keep_variance(network: nn.Module) -> None:
         per_site = 1 if transposed else math.prod(module.kernel_size)
         fan_in = module.in_channels // module.groups * per_site
         nn.init.normal_(module.weight, std=fan_in**-0.5)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class ResidualBlock(nn.Module):
@@ -60,8 +68,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = convolution(spatial_dims, channels, channels)
         self.second = convolution(spatial_dims, channels, channels)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        start_at_zero(self.second)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) -> (B, C, *spatial)."""
@@ -88,8 +95,7 @@ class AxialAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.ModuleList(nn.Linear(channels, 3 * channels) for _ in range(spatial_dims))
         self.project = nn.Linear(spatial_dims * channels, channels)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        start_at_zero(self.project)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) -> (B, C, *spatial)."""
@@ -122,8 +128,7 @@ class Modulation(nn.Module):
     def __init__(self, spatial_dims: int, condition_channels: int, channels: int) -> None:
         super().__init__()
         self.to_scale_shift = convolution(spatial_dims, condition_channels, 2 * channels, kernel_size=1)
-        nn.init.zeros_(self.to_scale_shift.weight)
-        nn.init.zeros_(self.to_scale_shift.bias)
+        start_at_zero(self.to_scale_shift)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) and (B, K, *coarser spatial) -> (B, C, *spatial)."""

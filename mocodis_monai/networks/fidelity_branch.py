@@ -20,6 +20,7 @@ from mocodis_monai.networks.blocks import (
     convolution,
     fold,
     keep_variance,
+    start_at_zero,
     unfold,
 )
 
@@ -94,8 +95,7 @@ class FidelityBranch(nn.Module):
     def _start_without_codes(self) -> None:
         """Start with no residual and no say for the codes: until they mean something they are only noise."""
         for layer in (self.to_residual, self.coarse_in, self.fine_in):
-            layer.weight.zero_()
-            layer.bias.zero_()
+            start_at_zero(layer)
         self.codes_half.weight[:, 1].zero_()
 
     def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseEvidence:

@@ -41,6 +41,11 @@ def embeddings_of(codes: Codes) -> Embeddings:
     return Embeddings(codes.coarse.embedding, codes.fine.embedding)
 
 
+def on_fine_grid(motion: Embeddings) -> torch.Tensor:
+    """Both motion levels on the finer grid, (B, 2K, *1/8)."""
+    return torch.cat([F.interpolate(motion.coarse, size=motion.fine.shape[2:], mode="nearest"), motion.fine], dim=1)
+
+
 def to_latents(spatial_dims: int, in_channels: int, embedding_dim: int) -> nn.Sequential:
     """The last step before a quantizer: a 1 x 1 convolution, and unit variance of every latent channel.
 
@@ -147,8 +152,7 @@ class ConditionalDecoder(nn.Module):
         if motion is None:
             spatial = (1,) * (content.coarse.ndim - 2)
             return self.null_motion.reshape(1, -1, *spatial).expand(content.coarse.shape[0], -1, *spatial)
-        coarse = F.interpolate(motion.coarse, size=motion.fine.shape[2:], mode="nearest")
-        return torch.cat([coarse, motion.fine], dim=1)
+        return on_fine_grid(motion)
 
 
 class HierarchicalVQVAE(nn.Module):
@@ -173,9 +177,12 @@ class HierarchicalVQVAE(nn.Module):
         motion_embedding_dim: int = 8,
     ) -> None:
         super().__init__()
-        small = tuple(max(8, width // 2) for width in channels)  # the artifact needs fewer features than the anatomy
+        # The artifact needs fewer features than the anatomy.
+        half, quarter, eighth = (max(8, width // 2) for width in channels)
         self.content_encoder = ContentEncoder(spatial_dims, channels, num_embeddings, embedding_dim)
-        self.motion_encoder = MotionEncoder(spatial_dims, small, num_motion_embeddings, motion_embedding_dim)
+        self.motion_encoder = MotionEncoder(
+            spatial_dims, (half, quarter, eighth), num_motion_embeddings, motion_embedding_dim
+        )
         self.decoder = ConditionalDecoder(spatial_dims, channels, embedding_dim, motion_embedding_dim)
         self.score_head = nn.Sequential(nn.Linear(4 * motion_embedding_dim, 64), nn.ReLU(), nn.Linear(64, 1))
 

@@ -10,15 +10,16 @@ from torch.nn import functional as F
 
 from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FidelityBranch
 from mocodis_monai.networks.guidance import guide
-from mocodis_monai.networks.hierarchical_vqvae import Codes, Embeddings, HierarchicalVQVAE, embeddings_of
+from mocodis_monai.networks.hierarchical_vqvae import Codes, Embeddings, HierarchicalVQVAE, embeddings_of, on_fine_grid
 from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits
 
 SIZE_MULTIPLE = 16
 """The coarsest grid is 1/16 of the resolution; images are padded to a multiple and cropped back."""
-GATE_PX = (0.3, 0.7)
+GATE_PX = (0.1, 0.3)
 """Below the first motion score the image is left alone, above the second it is corrected in full.
 
-Chosen on validation phantoms, where images without motion were scored up to .34."""
+Chosen on validation phantoms: images scored .2 to .4 pixels still gained .02 of SSIM, and images without motion lost
+less than .001 whatever their score."""
 
 
 class Correction(NamedTuple):
@@ -222,7 +223,7 @@ class MotionCorrector(nn.Module):
     def _evidence(self, padded: torch.Tensor, motion: Embeddings) -> Posterior:
         """Belief over the clean codes from the image alone."""
         score_px = self.vqvae.motion_score_px(motion)
-        seen = self.fidelity_branch.read_coarse(padded, _on_fine_grid(motion))
+        seen = self.fidelity_branch.read_coarse(padded, on_fine_grid(motion))
         coarse = seen.logits.float().log_softmax(1)
         fine = self.fidelity_branch.read_fine(seen, self.vqvae.content_encoder.coarse_quantizer.expect(coarse.exp()))
         return Posterior(padded, seen, LevelLogits(coarse, fine.logits.float().log_softmax(1)), score_px)
@@ -230,10 +231,8 @@ class MotionCorrector(nn.Module):
     def _expect(self, log_probs: LevelLogits) -> Embeddings:
         """Posterior-mean embeddings, better than the most likely code by .5 dB and more."""
         encoder = self.vqvae.content_encoder
-        return Embeddings(
-            encoder.coarse_quantizer.expect(log_probs.coarse.exp()),
-            encoder.fine_quantizer.expect(log_probs.fine.exp()),
-        )
+        coarse = encoder.coarse_quantizer.expect(log_probs.coarse.exp())
+        return Embeddings(coarse, encoder.fine_quantizer.expect(log_probs.fine.exp()))
 
     def _draw(self, posterior: Posterior, content: Embeddings) -> tuple[torch.Tensor, torch.Tensor]:
         """The refined image and the codes-only image of ``content``, each (B, 1, *spatial) float32."""
@@ -259,8 +258,8 @@ class MotionCorrector(nn.Module):
         own = self.vqvae.encode_content(posterior.image)
         coarse = -posterior.log_probs.coarse.gather(1, own.coarse.indices.unsqueeze(1))
         fine = -posterior.log_probs.fine.gather(1, own.fine.indices.unsqueeze(1))
-        levels = (F.interpolate(level, size=posterior.image.shape[2:], mode="nearest") for level in (coarse, fine))
-        return sum(levels) / 2
+        size = posterior.image.shape[2:]
+        return (F.interpolate(coarse, size=size, mode="nearest") + F.interpolate(fine, size=size, mode="nearest")) / 2
 
     def _prior_condition(self, motion: Embeddings, score_px: torch.Tensor) -> torch.Tensor:
         """Mean motion embedding of both levels and the log motion score, (B, K)."""
@@ -276,7 +275,7 @@ class MotionCorrector(nn.Module):
 
     def _crop(self, padded: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Undo :meth:`_pad`."""
-        return padded[(..., *(slice(size) for size in like.shape[2:]))]
+        return padded[tuple(slice(size) for size in like.shape)]
 
     def _per_image(self, values: torch.Tensor) -> torch.Tensor:
         """(B,) -> (B, 1, 1, ...) to multiply images with."""
@@ -287,11 +286,6 @@ def no_harm_gate(score_px: torch.Tensor) -> torch.Tensor:
     """Share of the correction to apply, (B,): 0 where the motion score says that nothing moved."""
     low, high = GATE_PX
     return ((score_px - low) / (high - low)).clamp(0, 1)
-
-
-def _on_fine_grid(motion: Embeddings) -> torch.Tensor:
-    """Both motion levels on the finer grid, (B, 2K, *1/8)."""
-    return torch.cat([F.interpolate(motion.coarse, size=motion.fine.shape[2:], mode="nearest"), motion.fine], dim=1)
 
 
 def _sample(log_probs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

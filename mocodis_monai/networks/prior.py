@@ -10,11 +10,13 @@ Following the two-level prior of VQ-VAE-2 (arXiv 1906.00446) and the prior guida
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from mocodis_monai.networks.blocks import start_at_zero
 
 FINE_PER_COARSE = 2
 """Fine sites per coarse site along each axis: 1/4 against 1/8 of the resolution."""
@@ -96,10 +98,10 @@ class ContentPrior(nn.Module):
         self.transformer = nn.Sequential(
             *(CausalBlock(hidden_size, num_heads) for _ in range(num_layers)), nn.LayerNorm(hidden_size)
         )
-        self.head = nn.ModuleList(nn.Linear(hidden_size, num) for num in num_embeddings)
-        for layer in self.head:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        heads = [nn.Linear(hidden_size, num) for num in num_embeddings]
+        for layer in heads:
+            start_at_zero(layer)
+        self.head = nn.ModuleList(heads)
 
     def forward(
         self,
@@ -139,7 +141,7 @@ class ContentPrior(nn.Module):
         """What the corrupted image adds at each position: (B, length, hidden)."""
         # The expected code embedding: bounded, and free of codes that the evidence excludes.
         levels = [
-            level.softmax(1).flatten(2).transpose(1, 2) @ code.weight
+            level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
             for code, level in zip(self.code, evidence, strict=True)
         ]
         seen = self.evidence(torch.cat(levels, dim=1))

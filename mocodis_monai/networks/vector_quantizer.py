@@ -49,6 +49,11 @@ class VectorQuantizer(nn.Module):
         decay: of the moving averages of counts and sums.
     """
 
+    codebook: torch.Tensor
+    ema_count: torch.Tensor
+    ema_sum: torch.Tensor
+    initialized: torch.Tensor
+
     def __init__(self, num_embeddings: int, embedding_dim: int, decay: float = 0.98) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim, self.decay = num_embeddings, embedding_dim, decay

@@ -159,11 +159,11 @@ class KSpaceMotion(IrreversibleMotion):
 
     def simulate(self, img: NdarrayOrTensor, with_target: bool = False) -> MotionSample:
         """Return the moved image, the co-registered target if asked for, and the metadata."""
-        img = convert_to_tensor(img, track_meta=get_track_meta())
-        data, motion, scan = plain(img), self.trajectory, self.scan
+        still: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
+        data, motion, scan = plain(still), self.trajectory, self.scan
         dims = motion.spatial_dims
-        check_channel_first(img, dims, scan.phase_encode_axes)
-        spacing_mm = spacing_of(img, self.spacing_mm)
+        check_channel_first(still, dims, scan.phase_encode_axes)
+        spacing_mm = spacing_of(still, self.spacing_mm)
         acquisition = scan.plan(data.shape[1:], motion.num_shots)
         moved = self._acquire(data, acquisition, spacing_mm)
         severity = motion_severity(motion, acquisition, line_energy(data, acquisition, dims), data)
@@ -171,8 +171,8 @@ class KSpaceMotion(IrreversibleMotion):
         target = None
         if with_target:
             found = coregistered_target(data, magnitude(moved), motion, acquisition, spacing_mm).image
-            target = convert_to_dst_type(found, img, dtype=data.dtype)[0]
-        image = convert_to_dst_type(moved, img, dtype=moved.dtype if scan.complex_output else data.dtype)[0]
+            target = convert_to_dst_type(found, still, dtype=data.dtype)[0]
+        image = convert_to_dst_type(moved, still, dtype=moved.dtype if scan.complex_output else data.dtype)[0]
         return MotionSample(attach(image, metadata), target, metadata)
 
     def _acquire(self, data: Tensor, acquisition: Any, spacing_mm: Sequence[float]) -> Tensor:
@@ -213,7 +213,7 @@ class KSpaceMotion(IrreversibleMotion):
         }
 
 
-def _as_motion(motion: Any) -> RigidTrajectory | Deformation:
+def _as_motion(motion: RigidTrajectory | Deformation | str | os.PathLike[str]) -> RigidTrajectory | Deformation:
     """Read a table, check a trajectory or a deformation."""
     if isinstance(motion, (str, os.PathLike)):
         return read_trajectory(motion)

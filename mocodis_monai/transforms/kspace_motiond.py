@@ -75,7 +75,7 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
             sample = self.rand_motion.simulate(d[key], target_key is not None, randomize=not drawn)
             drawn = True
             d[key] = sample.image
-            if target_key is not None:
+            if sample.target is not None:
                 d[target_key] = sample.target
             if displacement_key is not None:
                 d[displacement_key] = torch.tensor(sample.metadata["displacement_mm"], dtype=torch.float32)

@@ -22,9 +22,9 @@ def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:
     """Copy of the image with ``meta["motion"]``; an image without metadata is returned as it is."""
     if not isinstance(img, MetaTensor):
         return img
-    img = img.clone()
-    img.meta["motion"] = dict(metadata)
-    return img
+    copy: MetaTensor = img.clone()
+    copy.meta["motion"] = dict(metadata)
+    return copy
 
 
 def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
@@ -64,7 +64,7 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
     for axis, entry in enumerate(found):
         direction, sign = cast("tuple[int, int]", entry)
         axes[direction], signs[direction] = axis, sign
-    return BodyAxes(*axes, signs=tuple(signs))
+    return BodyAxes(axes[0], axes[1], axes[2], signs=(signs[0], signs[1], signs[2]))
 
 
 def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:

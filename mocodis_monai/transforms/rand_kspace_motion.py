@@ -140,7 +140,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         super().randomize(None)
         if not self._do_transform:
             return
-        image = convert_to_tensor(data, track_meta=get_track_meta())
+        image: Tensor = convert_to_tensor(data, track_meta=get_track_meta())
         dims = image.ndim - 1
         axes = self._draw_axes(dims)
         check_channel_first(image, dims, axes)
@@ -160,13 +160,13 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
 
     def simulate(self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True) -> MotionSample:
         """As :meth:`KSpaceMotion.simulate`; without motion the target is the image itself."""
-        img = convert_to_tensor(img, track_meta=get_track_meta())
+        image: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
         if randomize:
-            self.randomize(img)
+            self.randomize(image)
         if self._do_transform and self.motion is not None:
-            return self.motion.simulate(img, with_target)
-        still = img.to(img.dtype.to_complex()) if self.complex_output else img
-        return MotionSample(attach(still, NO_MOTION), img.clone() if with_target else None, dict(NO_MOTION))
+            return self.motion.simulate(image, with_target)
+        still = image.to(image.dtype.to_complex()) if self.complex_output else image
+        return MotionSample(attach(still, NO_MOTION), image.clone() if with_target else None, dict(NO_MOTION))
 
     def _draw_axes(self, dims: int) -> tuple[int, ...]:
         if self.phase_encode_axis is None:

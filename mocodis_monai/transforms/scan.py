@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ class EchoTrain(NamedTuple):
 
     echo_spacing_ms: float
     t2_ms: float
+
+
+_Options = TypeVar("_Options", ReceiverOptions, EchoTrain)
 
 
 class Scan(NamedTuple):
@@ -120,7 +123,7 @@ def as_axes(axes: int | Sequence[int]) -> tuple[int, ...]:
     return (int(axes),) if isinstance(axes, (int, np.integer)) else tuple(int(axis) for axis in axes)
 
 
-def as_options(name: str, options: Any, kind: type) -> Any:
+def as_options(name: str, options: _Options | Mapping[str, Any] | None, kind: type[_Options]) -> _Options | None:
     """Options given as ``kind``, as a mapping of its fields, or None."""
     if options is None or isinstance(options, kind):
         return options
