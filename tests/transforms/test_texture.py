@@ -1,0 +1,61 @@
+"""Texture: its spectrum, its strength, what it leaves alone."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from mocodis_monai.transforms import RandTextured
+from mocodis_monai.transforms.texture import power_law_field
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
+def test_the_spectrum_falls_with_the_exponent(exponent):
+    # Energy in two rings an octave apart, averaged over fields: the ratio is 2^(2 exponent).
+    rng = np.random.RandomState(0)
+    radius = sum(torch.meshgrid(*[torch.fft.fftfreq(128).square()] * 2, indexing="ij")).sqrt()
+    rings = [(radius > low) & (radius < 1.1 * low) for low in (0.1, 0.2)]
+    energy = torch.zeros(2)
+    for _ in range(20):
+        power = torch.fft.fftn(power_law_field((128, 128), exponent, rng)).abs().square()
+        energy += torch.stack([power[ring].mean() for ring in rings])
+    assert torch.log2(energy[0] / energy[1]).item() == pytest.approx(2 * exponent, abs=0.15)
+
+
+@pytest.mark.parametrize("shape", [(48, 40), (24, 20, 16)])
+def test_a_field_has_mean_zero_and_variance_one(shape):
+    field = power_law_field(shape, 1.0, np.random.RandomState(1))
+    assert field.shape == shape and field.dtype == torch.float32
+    assert field.mean().abs() < 1e-5 and field.std().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_texture_is_as_strong_as_asked_for_and_air_stays_air():
+    image = torch.zeros(1, 128, 128)
+    image[:, 32:96, 32:96] = 0.8
+    add = RandTextured("image", prob=1.0, strength=(0.1, 0.1)).set_random_state(0)
+    for _ in range(6):
+        textured = add({"image": image})["image"]
+        assert not textured[image == 0].any() and (textured >= 0).all()
+    # Over the whole grid the standard deviation is the strength; a square of it has somewhat more or less.
+    flat = add({"image": torch.full((1, 64, 64), 0.8)})["image"]
+    assert (flat / 0.8).std().item() == pytest.approx(0.1, rel=0.02)
+
+
+def test_same_seed_same_texture_and_all_keys_alike():
+    image = MetaTensor(torch.rand(1, 32, 28))
+    add = RandTextured(("image", "other"), prob=1.0)
+    first = add.set_random_state(3)({"image": image, "other": 2 * image})
+    torch.testing.assert_close(first["other"], 2 * first["image"])
+    assert torch.equal(first["image"], add.set_random_state(3)({"image": image, "other": image})["image"])
+    assert not torch.equal(first["image"], add({"image": image, "other": image})["image"])
+    assert isinstance(first["image"], MetaTensor)
+
+
+def test_at_probability_zero_nothing_changes():
+    image = torch.rand(1, 16, 16)
+    assert torch.equal(RandTextured("image", prob=0.0)({"image": image})["image"], image)
+
+
+def test_a_strength_from_high_to_low_is_refused():
+    with pytest.raises(ValueError, match="strength: got"):
+        RandTextured("image", strength=(0.3, 0.1))
