@@ -10,7 +10,7 @@ from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMoti
 from .rand_kspace_motion import RandKSpaceMotion
 from .scan import EchoTrain, ReceiverOptions
 from .sources import LoadSourced, RandContrast, RandContrastd
-from .texture import RandTextured
+from .texture import RandLayersd, RandTextured
 from .volumes import LoadVolumed, SaveVolumed
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "RandKSpaceMotionD",
     "RandKSpaceMotionDict",
     "RandKSpaceMotiond",
+    "RandLayersd",
     "RandTextured",
     "ReceiverOptions",
     "SaveVolumed",

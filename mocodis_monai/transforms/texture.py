@@ -9,18 +9,21 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
+from scipy.ndimage import gaussian_filter
 
-__all__ = ["RandTextured"]
+__all__ = ["RandLayersd", "RandTextured"]
 
 # Exponents of the amplitude spectrum 1 / |k|^a: nearly white to cloudy. Natural images have about 1
 # (Field 1987, J Opt Soc Am A 4:2379, doi:10.1364/JOSAA.4.002379).
 _EXPONENTS = (0.3, 2.0)
-# What becomes of the field: grain, threads where it passes zero (like folia and fat septa), patches with edges.
-_SHAPES = (lambda field: field, torch.abs, lambda field: torch.tanh(4 * field))
+# What becomes of the field: grain, threads where it passes zero, patches with edges, stripes (like folia).
+_SHAPES = (lambda field: field, torch.abs, lambda field: torch.tanh(4 * field), lambda field: torch.sin(5 * field))
+# Layers: blur of the image in pixels, oscillations over its intensity scale, their depth.
+_BLUR_PX, _TURNS, _DEPTH = (1.0, 6.0), (2.0, 9.0), (0.1, 0.6)
 
 
 class RandTextured(RandomizableTransform, MapTransform):
-    """Multiply images by ``1 + strength * texture``: grain, threads or patches out of a power-law random field.
+    """Multiply images by ``1 + strength * texture``: grain, threads, patches or stripes, out of a random field.
 
     Phantoms are nearly flat within a tissue and ICBM152 is an average of 152 brains. A corrector trained on them alone
     takes the detail of a single scan for an artifact and paints it over.
@@ -59,6 +62,38 @@ class RandTextured(RandomizableTransform, MapTransform):
             texture = ((field - field.mean()) / field.std()).to(image.device)
             textured[key] = image * (1 + strength * texture).clamp(min=0)
         return textured
+
+
+class RandLayersd(RandomizableTransform, MapTransform):
+    """Let the intensity oscillate with the blurred image, which draws thin layers along every edge.
+
+    The layers of scalp, skull and muscle look like ringing. A corrector that has never seen such layers in a clean
+    image takes them all for ghosts.
+
+    Args:
+        keys: magnitude images ``(C, *spatial)`` with the 99.5th percentile of the foreground at 1; all get the same
+            layers.
+        prob: probability of layers.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Give the images of ``keys`` their layers."""
+        layered = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return layered
+        blur_px, turns, depth = (self.R.uniform(*ends) for ends in (_BLUR_PX, _TURNS, _DEPTH))
+        phase = self.R.uniform(0, 2 * np.pi)
+        for key in self.key_iterator(layered):
+            image = layered[key]
+            plain = torch.as_tensor(image).as_subclass(torch.Tensor).cpu().numpy()
+            soft = torch.from_numpy(gaussian_filter(plain, (0, *[blur_px] * (plain.ndim - 1)))).to(image.device)
+            layered[key] = image * (1 + depth * torch.sin(2 * torch.pi * turns * soft + phase))
+        return layered
 
 
 def power_law_field(shape: tuple[int, ...], exponent: float, rng: np.random.RandomState) -> torch.Tensor:

@@ -1,11 +1,11 @@
-"""Texture: its spectrum, its strength, what it leaves alone."""
+"""Texture and layers: spectrum, strength, where they run, what they leave alone."""
 
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
-from mocodis_monai.transforms import RandTextured
+from mocodis_monai.transforms import RandLayersd, RandTextured
 from mocodis_monai.transforms.texture import power_law_field
 
 
@@ -41,19 +41,34 @@ def test_the_texture_is_as_strong_as_asked_for_and_air_stays_air():
     assert (flat / 0.8).std().item() == pytest.approx(0.1, rel=0.02)
 
 
-def test_same_seed_same_texture_and_all_keys_alike():
+def test_layers_run_along_the_edge_and_keep_flat_places_flat():
+    image = torch.zeros(1, 64, 64)
+    image[:, :, 32:] = 1.0
+    add = RandLayersd("image", prob=1.0).set_random_state(0)
+    for _ in range(5):
+        layered = add({"image": image})["image"]
+        assert not layered[image == 0].any()
+        assert layered[0].std(0).max() < 1e-6  # the same in every row: along the edge
+        assert layered[0, 0, 60:].std() < 1e-3  # far from the edge
+    turns = (layered[0, 0, 32:].diff().sign().diff() != 0).sum()
+    assert turns >= 2
+
+
+@pytest.mark.parametrize("kind", [RandTextured, RandLayersd])
+def test_same_seed_same_sample_and_all_keys_alike(kind):
     image = MetaTensor(torch.rand(1, 32, 28))
-    add = RandTextured(("image", "other"), prob=1.0)
-    first = add.set_random_state(3)({"image": image, "other": 2 * image})
-    torch.testing.assert_close(first["other"], 2 * first["image"])
+    add = kind(("image", "other"), prob=1.0)
+    first = add.set_random_state(3)({"image": image, "other": image.clone()})
+    torch.testing.assert_close(first["other"], first["image"])
     assert torch.equal(first["image"], add.set_random_state(3)({"image": image, "other": image})["image"])
     assert not torch.equal(first["image"], add({"image": image, "other": image})["image"])
     assert isinstance(first["image"], MetaTensor)
 
 
-def test_at_probability_zero_nothing_changes():
+@pytest.mark.parametrize("kind", [RandTextured, RandLayersd])
+def test_at_probability_zero_nothing_changes(kind):
     image = torch.rand(1, 16, 16)
-    assert torch.equal(RandTextured("image", prob=0.0)({"image": image})["image"], image)
+    assert torch.equal(kind("image", prob=0.0)({"image": image})["image"], image)
 
 
 def test_a_strength_from_high_to_low_is_refused():
