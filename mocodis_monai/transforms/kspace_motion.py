@@ -185,7 +185,7 @@ class KSpaceMotion(IrreversibleMotion):
             spacing_mm,
             receiver,
             self.scan.echo_weights(acquisition),
-            self.scan.noise_generator(data.device),
+            self.scan.noise_generator(),
         )
         maps = None if receiver is None else receiver.coil_maps
         if self.scan.complex_output:

@@ -96,9 +96,9 @@ class Scan(NamedTuple):
             return None
         return t2_decay(acquisition.num_echoes, *self.echo_train)
 
-    def noise_generator(self, device: torch.device) -> torch.Generator:
-        """The source of the noise."""
-        return torch.Generator(device).manual_seed(self.seed)
+    def noise_generator(self) -> torch.Generator:
+        """The source of the noise, on the CPU: the same noise whatever device the image is on."""
+        return torch.Generator().manual_seed(self.seed)
 
     def to_numbers(self) -> dict[str, Any]:
         """The scan as JSON keeps it; :meth:`from_numbers` reads it back."""
