@@ -64,6 +64,7 @@ class _Object(NamedTuple):
     image: Tensor
     spacing_mm: list[float]
     body_axes: BodyAxes | None
+    energy: Tensor
 
 
 class _Drawn(NamedTuple):
@@ -72,7 +73,6 @@ class _Drawn(NamedTuple):
     motion: RigidTrajectory | Deformation
     scan: Scan
     acquisition: Acquisition
-    energy: Tensor
     reachable_mm: float
 
 
@@ -146,11 +146,11 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         check_channel_first(image, dims, axes)
         family = self.families[self.R.randint(len(self.families))]
         displacement_mm = self.R.uniform(*self.displacement_mm)
-        subject = _Object(plain(image), spacing_of(image, self.spacing_mm), body_axes_of(image, self.orientation))
+        subject = self._describe(image, axes)
         drawn = self._draw_motion(family, displacement_mm, axes, subject)
         reached_mm = min(displacement_mm, drawn.reachable_mm)
         scaled = scale_to_displacement(
-            drawn.motion, reached_mm, drawn.acquisition, drawn.energy, subject.image, subject.spacing_mm
+            drawn.motion, reached_mm, drawn.acquisition, subject.energy, subject.image, subject.spacing_mm
         )
         self.motion = KSpaceMotion.from_scan(scaled, drawn.scan, self.spacing_mm, family)
 
@@ -175,6 +175,13 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             candidates = self.phase_encode_axis
         return as_axes(candidates[self.R.randint(len(candidates))])
 
+    def _describe(self, image: Tensor, axes: tuple[int, ...]) -> _Object:
+        """The image and what is drawn from it; the energy hangs on the axes alone, not on the shots."""
+        data = plain(image)
+        one_shot = Scan(axes, slice_axis=self.slice_axis, num_packages=self.num_packages)
+        energy = line_energy(data, one_shot.plan(data.shape[1:], self.num_packages), data.ndim - 1)
+        return _Object(data, spacing_of(image, self.spacing_mm), body_axes_of(image, self.orientation), energy)
+
     def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
         """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
         nearest, kept, most_mm = float("inf"), None, 0.0
@@ -183,7 +190,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             most_mm = max(most_mm, drawn.reachable_mm)
             if drawn.reachable_mm < self.displacement_mm.low:
                 continue
-            score = motion_severity(drawn.motion, drawn.acquisition, drawn.energy, subject.image).displacement_mm
+            score = motion_severity(drawn.motion, drawn.acquisition, subject.energy, subject.image).displacement_mm
             wanted_mm = min(displacement_mm, drawn.reachable_mm)
             reach = wanted_mm * excursion_mm(drawn.motion, subject.image) / max(score, 1e-12)
             if reach < nearest:
@@ -213,13 +220,12 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             seed=int(self.R.randint(2**31)) if seeded else 0,
         )
         acquisition = scan.plan(shape, num_shots)
-        energy = line_energy(subject.image, acquisition, len(shape))
         motion = sample_motion(family, num_shots, len(shape), self.R, subject.body_axes)
         if isinstance(motion, Deformation):
-            most_mm = reachable_mm(motion, acquisition, energy, subject.image, subject.spacing_mm)
-            return _Drawn(motion, scan, acquisition, energy, _SHARE_OF_REACH * most_mm)
+            most_mm = reachable_mm(motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
+            return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * most_mm)
         # Small, so that the score of a rotation is linear in its angles.
-        return _Drawn(scale_motion(motion, 1e-3), scan, acquisition, energy, float("inf"))
+        return _Drawn(scale_motion(motion, 1e-3), scan, acquisition, float("inf"))
 
     def _out_of_reach(self, family: str, displacement_mm: float, nearest: float, most_mm: float) -> str:
         asked = f"displacement_mm: got {displacement_mm:.2f}; with family {family!r}, num_shots {self.num_shots} and "
