@@ -6,7 +6,7 @@ bit in all of them.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -89,4 +89,5 @@ class _Sum(torch.autograd.Function):
 
 def mean_with_gradient(values: torch.Tensor) -> torch.Tensor:
     """The element-wise mean, through which gradients reach every process."""
-    return cast("torch.Tensor", _Sum.apply(values)) / world_size()
+    total: torch.Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total / world_size()

@@ -40,7 +40,7 @@ class SeededDataset(Dataset):
         return self.transform(self.data[index % len(self.data)])
 
 
-class EpochSampler(DistributedSampler):
+class EpochSampler(DistributedSampler[int]):
     """The samples of an epoch for this process, numbers for a :class:`SeededDataset`: seed and epoch decide.
 
     All epochs together walk through the records round by round, each round in a new random order, so that no record
