@@ -19,9 +19,9 @@ from mocodis_monai.release import bundle_root
 ROOT = Path(mocodis_monai.__file__).parents[1]
 CONFIGS = Path(bundle_root()) / "configs"
 TINY = {
-    "iterations_per_epoch": 3,
-    "codes_iterations": 4,  # the first stage ends within the second epoch
-    "num_phantoms": 5,  # so that a second round begins within the first epoch
+    "iterations_per_epoch": 4,
+    "codes_iterations": 5,  # the first stage ends within the second epoch
+    "num_phantoms": 7,  # so that a second round begins within the first epoch
     "num_validation_images": 2,
     "image_size": 64,
     "batch_size": 2,
@@ -101,9 +101,9 @@ def whole(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_training_killed_within_an_epoch_ends_with_the_same_weights(whole, tmp_path, workers):
     folder, knobs = tmp_path / "out", {"max_epochs": 3, "num_workers": workers}
-    killed = start(folder, "training", "train.yaml", kill=(5, 0), **knobs)
+    killed = start(folder, "training", "train.yaml", kill=(7, 0), **knobs)
     assert killed.returncode == -signal.SIGKILL, killed.stdout[-4000:]
-    assert saved(folder)["trainer"]["iteration"] == 3
+    assert saved(folder)["trainer"]["iteration"] == 4
     went_on = start(folder, "training", "train.yaml", resume=True, **knobs)
     assert went_on.returncode == 0, went_on.stdout[-4000:]
     assert "Epoch[2] Metrics" in went_on.stdout and "Epoch[1] Metrics" not in went_on.stdout
@@ -115,13 +115,13 @@ def test_a_killed_process_ends_the_job_with_an_error_and_a_restart_goes_on(tmp_p
     folder, configs = tmp_path / "out", ("train.yaml", "multi_gpu_train.yaml")
     knobs = {"max_epochs": 2, "num_workers": 0, "processes": 2}
     began = time.monotonic()
-    killed = start(folder, "training", *configs, kill=(5, 1), **knobs)
+    killed = start(folder, "training", *configs, kill=(7, 1), **knobs)
     assert killed.returncode not in (0, None) and time.monotonic() - began < PATIENCE_S
     assert re.search(r"Signal 9 \(SIGKILL\)|exitcode\s*:\s*-9", killed.stdout)
-    assert saved(folder)["trainer"]["iteration"] == 3
+    assert saved(folder)["trainer"]["iteration"] == 4
     went_on = start(folder, "training", *configs, resume=True, **knobs)
     assert went_on.returncode == 0, went_on.stdout[-4000:]
-    assert saved(folder)["trainer"]["iteration"] == 6
+    assert saved(folder)["trainer"]["iteration"] == 8
     # The first process speaks and writes for both.
     assert went_on.stdout.count("Epoch[2] Metrics") == 1 and "Epoch[1] Metrics" not in went_on.stdout
     assert len(list((folder / "tensorboard").iterdir())) == 2  # one file for each start
