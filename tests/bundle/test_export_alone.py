@@ -22,6 +22,9 @@ from mocodis_monai.release import load_corrector
 
 pytestmark = pytest.mark.slow
 
+# Our own, stricter statement of MONAI's meta_schema_20240725.json. That file itself (7,340 bytes, sha256
+# cd64aa8a5904426f6fc6855dabe46af8c742d5bad644b4e9cfb78ebad09ad678) is not kept here, and no test downloads it;
+# `python -m monai.bundle verify_metadata --meta_file bundle/configs/metadata.json --filepath schema.json` fetches it.
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 SCHEMA_SHA256 = "62b3f403a6c40d788daf341211d82153f64f990ddf9f830a7320b95af06c082a"
 META = ["--meta_file", "configs/metadata.json"]
