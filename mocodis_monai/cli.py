@@ -192,6 +192,19 @@ def gallery(
         typer.echo(path)
 
 
+@app.command()
+def export_bundle(
+    folder: Path = typer.Argument(..., metavar="DIR", help="Folder to make; its zip appears beside it."),
+) -> None:
+    """Make a self-contained MONAI Model Zoo bundle: configs, weights, documents and this package."""
+    from mocodis_monai.export import export_bundle as export
+
+    made = export(folder)
+    typer.echo(f"{made.folder}\n{made.archive}")
+    for path in made.large_files:
+        typer.echo(f"{path} is above 25 MB: upload it and put its address into large_files.yml")
+
+
 def _run_corrector(volume: Volume, weights: Path | None, device: Device, **options: Any) -> Any:
     import torch
 

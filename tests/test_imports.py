@@ -22,7 +22,7 @@ LAYERS = [
     {"networks"},
     {"losses", "inferers", "metrics", "engines"},
     {"evaluation", "report", "gallery", "release"},
-    {"label_app"},
+    {"export", "label_app"},
     {"cli"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
