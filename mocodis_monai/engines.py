@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from monai.data import Dataset
@@ -14,10 +14,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
-from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
+from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
+from mocodis_monai.parallel import bare, call
 from mocodis_monai.precision import mixed_precision
 
 CODES = ("vqvae.content_encoder", "vqvae.motion_encoder", "vqvae.decoder")
@@ -105,9 +107,9 @@ class CorrectorStep:
         return stage(engine, pair)
 
     def _learn_codes(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        network = cast("MotionCorrector", engine.network).train()
+        bare(engine.network).train()
         with mixed_precision(engine.state.device):
-            output = network.reconstruct(pair.moved, pair.clean)
+            output = call(engine.network, "reconstruct", pair.moved, pair.clean)
         terms = self.codes_loss(output, *pair)
         _descend(engine, terms.total)
         logged = _parts(terms)
@@ -118,9 +120,9 @@ class CorrectorStep:
         return _output(pair, terms.total, output.clean, logged)
 
     def _learn_correction(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        network = cast("MotionCorrector", engine.network).freeze(*CODES).train()
+        bare(engine.network).freeze(*CODES).train()
         with mixed_precision(engine.state.device):
-            output = network.refine(pair.moved, pair.clean, self.guidance)
+            output = call(engine.network, "refine", pair.moved, pair.clean, self.guidance)
         terms = engine.loss_function(output, *pair)
         _descend(engine, terms.total)
         errors = {"corrected": output.refined.detach(), "uncorrected": pair.moved}
@@ -134,13 +136,13 @@ def _parts(terms: CodesTerms | CorrectionTerms | PriorTerms) -> dict[str, float]
 
 
 def _output(pair: Pair, loss: torch.Tensor, prediction: torch.Tensor, terms: dict[str, float]) -> dict[str, Any]:
-    """What an iteration leaves in ``engine.state.output``."""
+    """What an iteration leaves in ``engine.state.output``: images of this process, numbers of all."""
     return {
-        Keys.LOSS: loss.detach(),
+        Keys.LOSS: mean_over_processes(loss.detach()),
         Keys.IMAGE: pair.moved,
         Keys.LABEL: pair.clean,
         Keys.PRED: prediction.detach(),
-        "terms": terms,
+        "terms": mean_of_numbers(terms, loss.device),
     }
 
 
@@ -162,12 +164,13 @@ class PriorStep:
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
         pair = prepare_twins(batch, engine.state.device)
-        network = cast("MotionCorrector", engine.network).freeze("vqvae", "fidelity_branch").train()
+        network = bare(engine.network).freeze("vqvae", "fidelity_branch").train()
         with mixed_precision(engine.state.device):
             indices, evidence, condition = network.read_codes(pair.moved, pair.clean)
             indices, evidence = random_window(network.prior.coarse_window, indices, evidence)
             keep = torch.rand(len(condition), device=condition.device) >= self.drop_evidence
-            logits = network.prior(self._perturb(indices, evidence, keep), evidence, condition, keep)
+            previous = self._perturb(indices, evidence, keep)
+            logits = call(engine.network, "prior", previous, evidence, condition, keep)
         terms: PriorTerms = engine.loss_function(logits, indices)
         _descend(engine, terms.total)
         logged = {**_parts(terms), "evidence": prior_nats(evidence, indices).total.item()}

@@ -9,6 +9,7 @@ from monai.losses import SSIMLoss
 from torch import nn
 from torch.nn import functional as F
 
+from mocodis_monai.distributed import mean_over_processes
 from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.results import Reconstruction, Refinement, twins_of
 
@@ -140,7 +141,7 @@ class CorrectionLoss(nn.Module):
     ) -> CorrectionTerms:
         """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
         balance = 1 / (_error_per_image(moved, clean) + self.balance_floor)
-        refined = (balance / balance.mean() * _error_per_image(output.refined, clean)).mean()
+        refined = (balance / mean_over_processes(balance.mean()) * _error_per_image(output.refined, clean)).mean()
         codes_only = F.l1_loss(output.codes_only, clean)
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
         apart = [F.mse_loss(seen, true) for seen, true in zip(output.content, output.true_content, strict=True)]

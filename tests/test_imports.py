@@ -15,12 +15,12 @@ PACKAGE = ROOT / "mocodis_monai"
 # The order of the layout, from the bottom up; a module may import its own layer and those before it.
 # What stands on one line is one layer.
 LAYERS = [
-    {"errors", "precision"},
+    {"errors", "precision", "distributed"},
     {"motion"},
     {"data"},
     {"transforms"},
     {"networks"},
-    {"losses", "inferers", "metrics", "engines"},
+    {"sampling", "parallel", "losses", "inferers", "metrics", "engines", "handlers"},
     {"evaluation", "report", "gallery", "release"},
     {"export", "label_app"},
     {"cli"},
