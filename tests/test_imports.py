@@ -21,7 +21,12 @@ LAYERS = [
     {"transforms"},
     {"networks"},
     {"losses", "inferers", "metrics", "engines"},
-    {"evaluation", "report", "gallery", "release"},
+    {"evaluation", "report", "gallery", "release", "simulation"},
+    {"scans", "ledger"},
+    {"correction"},
+    {"batch"},
+    {"console", "run_report"},
+    {"correct_run"},
     {"label_app"},
     {"cli"},
 ]

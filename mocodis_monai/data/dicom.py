@@ -18,6 +18,7 @@ from mocodis_monai.data.dicom_files import dicom_files, is_dicom, open_dataset, 
 from mocodis_monai.data.dicom_geometry import stack_frames
 from mocodis_monai.data.dicom_headers import FrameHeader, read_headers
 from mocodis_monai.data.dicom_pixels import padding_mask, stored_values, to_intensities
+from mocodis_monai.data.files import MAX_BYTES, check_size
 from mocodis_monai.data.nifti import NEGATIVE_TOLERANCE
 from mocodis_monai.errors import InputError
 
@@ -38,10 +39,15 @@ class DicomScan(NamedTuple):
     frames: tuple[FrameHeader, ...]  # one per slice, in the order of z
 
 
-def read_dicom(path: str | Path) -> DicomScan:
+def read_dicom(path: str | Path, files: Sequence[Path] | None = None, max_bytes: int = MAX_BYTES) -> DicomScan:
     """Read a folder with one single-frame series, or with one enhanced object, or a single file of either kind.
 
     Files in subfolders, hidden ones and those whose names say that they are no DICOM are left out.
+
+    Args:
+        path: the folder or file.
+        files: the files of the series, where the folder holds several series.
+        max_bytes: the most that the image may take as float32; looked up in the headers.
 
     Raises:
         InputError: no DICOM, not one series of magnitude MR images, slices that make no even stack
@@ -49,8 +55,9 @@ def read_dicom(path: str | Path) -> DicomScan:
     """
     path = Path(path)
     with quiet():
-        headers = [frame for file in dicom_files(path) for frame in read_headers(file)]
+        headers = [frame for file in files or dicom_files(path) for frame in read_headers(file)]
         stack = stack_frames(path, headers)
+        check_size(path, (*stack.frames[0].shape, len(stack.frames)), max_bytes)
         image = _read_pixels(stack.frames)
     _check_values(path, image)
     directions = {frame.phase_encoding for frame in stack.frames}

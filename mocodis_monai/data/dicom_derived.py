@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +23,7 @@ from mocodis_monai.data.dicom_derived_header import DerivedSeries, derive_header
 from mocodis_monai.data.dicom_files import open_dataset, quiet
 from mocodis_monai.data.dicom_headers import FrameHeader
 from mocodis_monai.data.dicom_pixels import padding_mask, stored_range, stored_values, to_stored
+from mocodis_monai.data.files import staged
 from mocodis_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
     from mocodis_monai.data.dicom import DicomScan
 
-__all__ = ["check_output_dir", "write_derived"]
+__all__ = ["check_output_dir", "is_derived", "write_derived"]
 
 _logger = logging.getLogger(__name__)
 
@@ -74,7 +72,8 @@ def write_derived(
     series = _series(scan, values, description, method)
     places = sorted(range(len(scan.frames)), key=lambda z: (str(scan.frames[z].path), z))
     clipped = 0
-    with staged_folder(output_dir) as folder, quiet():
+    with staged(output_dir) as (folder,), quiet():
+        folder.mkdir()
         for path, members in groupby(places, key=lambda z: scan.frames[z].path):
             slices = list(members)
             dataset = _source(path, scan.frames[slices[0]])
@@ -106,26 +105,16 @@ def check_output_dir(output_dir: str | Path, source: str | Path) -> None:
         raise InputError(f"{output_dir}: this exists already. Remove it, or give a folder that does not exist.")
 
 
-@contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target``; renamed to it at the end, or removed on any failure.
-
-    Raises:
-        InputError: the disk refuses to write or rename.
-    """
-    temporary = target.with_name(f".mocodis-{uuid.uuid4().hex[:12]}")
+def is_derived(folder: Path) -> bool:
+    """Whether a folder holds a series that :func:`write_derived` made, and nothing else."""
+    files = sorted(folder.iterdir())
+    if not files or any(re.fullmatch(r"IM\d{6,}\.dcm", file.name) is None for file in files):
+        return False
     try:
-        temporary.mkdir()
-        yield temporary
-        temporary.replace(target)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{target}: cannot be written ({error.strerror or type(error).__name__}). "
-                "Check space and permissions."
-            ) from error
-        raise
+        with quiet():
+            return str(open_dataset(files[0]).get("DerivationDescription", "")).startswith("MoCoDis ")
+    except InputError:
+        return False
 
 
 def _series(scan: DicomScan, values: np.ndarray, description: str, method: str) -> DerivedSeries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import uuid
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from mocodis_monai.errors import InputError
 
-__all__ = ["check_outputs", "reason", "sha256_of", "staged", "stem"]
+__all__ = ["MAX_BYTES", "check_outputs", "check_size", "reason", "sha256_of", "staged", "stem"]
 
 EXTENSIONS = (".nii.gz", ".nii")
+MAX_BYTES = 2_000_000_000
+"""The most that one image may take, decompressed and as float32: half a thousand million voxels."""
 _PREFIX = ".mocodis-"
 _CHUNK = 1 << 20
 
@@ -37,6 +40,26 @@ def sha256_of(files: Iterable[Path]) -> str:
     if len(digests) == 1:
         return digests[0][1]
     return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
+def check_size(path: Path, shape: Sequence[int], max_bytes: int, as_stored: int = 0) -> None:
+    """Refuse an image that would take too much memory, by what its header says of it.
+
+    Args:
+        path: where it is, for the message.
+        shape: of the image.
+        max_bytes: the most that it may take.
+        as_stored: bytes that it takes decompressed, before it becomes float32.
+
+    Raises:
+        InputError: it takes more.
+    """
+    needed = max(as_stored, 4 * math.prod(max(n, 0) for n in shape))
+    if needed > max_bytes:
+        raise InputError(
+            f"{path}: {needed / 1e9:.1f} GB when decompressed (shape {tuple(shape)}), where {max_bytes / 1e9:g} GB are "
+            "allowed. If the image is what it should be, allow more (--max-gb)."
+        )
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:

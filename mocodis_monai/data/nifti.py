@@ -22,15 +22,15 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from mocodis_monai import __version__
-from mocodis_monai.data.files import EXTENSIONS, check_outputs, reason, staged, stem
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
 from mocodis_monai.errors import InputError
 
 __all__ = ["Volume", "check_outputs", "list_volumes", "read_volume", "staged", "stem", "write_volume"]
 
-MAX_BYTES = 2_000_000_000
-"""The most that one image may take, decompressed and as float32: half a thousand million voxels."""
 # Interpolation and filtering leave small negative values in a magnitude image; a phase image has far larger.
 NEGATIVE_TOLERANCE = 0.01
+# From microscopy to far beyond any scanner: a voxel size outside is a damaged header.
+SPACING_MM = (1e-3, 1e3)
 _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 _READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, MemoryError)
 _CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header
@@ -186,13 +186,9 @@ def _class_of(path: Path, stream: IO[bytes], max_bytes: int) -> Any:
     num_axes, start = int(header["dim"][0]), float(header["vox_offset"])
     if not 1 <= num_axes <= 7 or not 0 <= start < math.inf:
         raise ImageFileError(f"{num_axes} axes, data at byte {start:g}")
-    num_voxels = math.prod(max(int(n), 0) for n in header["dim"][1 : num_axes + 1])
-    needed = max(int(start) + num_voxels * header.get_data_dtype().itemsize, 4 * num_voxels)
-    if needed > max_bytes:
-        raise InputError(
-            f"{path}: {needed / 1e9:.1f} GB when decompressed (shape {tuple(header['dim'][1 : num_axes + 1].tolist())}"
-            f"), where {max_bytes / 1e9:g} GB are allowed. If the image is what it should be, allow more (--max-gb)."
-        )
+    shape = tuple(int(n) for n in header["dim"][1 : num_axes + 1])
+    as_stored = int(start) + math.prod(max(n, 0) for n in shape) * header.get_data_dtype().itemsize
+    check_size(path, shape, max_bytes, as_stored)
     return _CLASSES[size]
 
 
@@ -264,6 +260,12 @@ def _spacing_mm(path: Path, image: Any) -> tuple[float, float, float]:
     except KeyError as error:
         raise InputError(f"{path}: unknown unit code {error} in xyzt_units. Set it to mm.") from error
     x, y, z = (float(v) * _MM_PER_UNIT.get(unit, 1.0) for v in voxel_sizes(image.affine))
+    low, high = SPACING_MM
+    if min(x, y, z) < low or max(x, y, z) > high:
+        raise InputError(
+            f"{path}: voxel sizes {x:g} x {y:g} x {z:g} mm, where {low:g} to {high:g} mm are allowed. "
+            "Mend the header's affine or its unit."
+        )
     return x, y, z
 
 
