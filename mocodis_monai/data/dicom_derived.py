@@ -80,11 +80,12 @@ def write_derived(
             frames = [scan.frames[z] for z in slices]
             pixels, lost = _pixels(path, dataset, frames, values[:, :, slices])
             clipped += lost
-            derive_header(dataset, frames, series, instance_number=slices[0] + 1)
-            write_file(folder / f"IM{slices[0] + 1:06d}.dcm", dataset, pixels, path)
+            _write(folder / f"IM{slices[0] + 1:06d}.dcm", dataset, pixels, frames, series)
     if clipped:
         _logger.warning(
-            "%d of %d values lie beyond the bit depth of the source and were clipped", clipped, values.size
+            "%d of %d values are brighter than the bit depth of the source holds and were clipped",
+            clipped,
+            values.size,
         )
     return output_dir
 
@@ -131,19 +132,30 @@ def _source(path: Path, frame: FrameHeader) -> FileDataset:
     return dataset
 
 
-def _pixels(
-    path: Path, dataset: FileDataset, frames: list[FrameHeader], values: np.ndarray
-) -> tuple[bytes, int]:
-    """Little-endian pixel data of a whole object in its own order of frames, and how many values were clipped."""
-    limits, columns_rows = stored_range(dataset), values.shape[:2]
-    stored = np.empty((len(frames), *columns_rows[::-1]), dtype=np.int64)
+def _pixels(path: Path, dataset: FileDataset, frames: list[FrameHeader], values: np.ndarray) -> tuple[bytes, int]:
+    """Little-endian pixel data of an object in its own order of frames, and how many bright values were clipped."""
+    limits = stored_range(dataset)
+    kind = "i" if dataset.PixelRepresentation else "u"
+    columns, rows, _ = values.shape
+    stored = np.empty((len(frames), rows, columns), dtype=f"<{kind}{dataset.BitsAllocated // 8}")
     clipped = 0
     for z, frame in enumerate(frames):
         plane = to_stored(values[:, :, z].T, frame.slope, frame.intercept)
-        clipped += int(((plane < limits.low) | (plane > limits.high)).sum())
+        clipped += int((plane > limits.high).sum() if frame.slope > 0 else (plane < limits.low).sum())
         stored[frame.frame] = np.clip(plane, *limits)
     if "PixelPaddingValue" in dataset:
         before = stored_values(path, dataset)
-        stored = np.where(padding_mask(dataset, before), before, stored)
-    kind = "i" if dataset.PixelRepresentation else "u"
-    return stored.astype(f"<{kind}{dataset.BitsAllocated // 8}").tobytes(), clipped
+        padding = padding_mask(dataset, before)
+        stored[padding] = before[padding]
+    return stored.tobytes(), clipped
+
+
+def _write(file: Path, dataset: FileDataset, pixels: bytes, frames: list[FrameHeader], series: DerivedSeries) -> None:
+    source = frames[0].path
+    try:
+        derive_header(dataset, frames, series)
+        write_file(file, dataset, pixels)
+    except (InputError, OSError):
+        raise
+    except Exception:  # malformed values of the source, met when they are parsed or encoded anew
+        raise InputError(f"{source}: the header holds values that cannot be written again. Export it again.") from None

@@ -16,7 +16,6 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, ExplicitVRL
 
 from mocodis_monai import __version__
 from mocodis_monai.data.dicom_headers import MULTI_FRAME, FrameHeader
-from mocodis_monai.errors import InputError
 
 __all__ = ["DerivedSeries", "derive_header", "write_file"]
 
@@ -86,16 +85,10 @@ class DerivedSeries(NamedTuple):
     derivation: str  # DerivationDescription
 
 
-def derive_header(
-    dataset: FileDataset, frames: Sequence[FrameHeader], series: DerivedSeries, instance_number: int
-) -> None:
-    """Turn the header of a source object into that of the object derived from it, in place.
+def derive_header(dataset: FileDataset, frames: Sequence[FrameHeader], series: DerivedSeries) -> None:
+    """Turn the header of a source object with its ``frames`` into that of the derived one, in place, pixels aside.
 
-    Args:
-        dataset: the source; pixel data is left alone.
-        frames: its frames.
-        series: the new series.
-        instance_number: used if the source has none.
+    Raises almost anything on malformed values, like all reading of a header.
     """
     _remove_stale(dataset)
     source = _reference(dataset)
@@ -104,8 +97,6 @@ def derive_header(
     dataset.SeriesInstanceUID = series.uid
     dataset.SeriesNumber = _series_number(dataset)
     dataset.SeriesDescription = _with_suffix(str(dataset.get("SeriesDescription") or ""), series.description)
-    if dataset.get("InstanceNumber") is None:
-        dataset.InstanceNumber = instance_number
     dataset.ImageType = _derived_type(dataset.get("ImageType"), dataset.SOPClassUID in MULTI_FRAME)
     dataset.ReferencedSeriesSequence = DicomSequence([reference])
     equipment = list(dataset.get("ContributingEquipmentSequence") or [])
@@ -117,12 +108,8 @@ def derive_header(
         dataset.SourceImageSequence = DicomSequence([_with_purpose(source)])
 
 
-def write_file(path: Path, dataset: FileDataset, pixels: bytes, source: Path) -> None:
-    """Write the object made of ``source`` with ``pixels``, uncompressed, as Explicit VR Little Endian.
-
-    Raises:
-        InputError: the header of the source holds what cannot be written again.
-    """
+def write_file(path: Path, dataset: FileDataset, pixels: bytes) -> None:
+    """Write the object with ``pixels``, uncompressed, as Explicit VR Little Endian."""
     if "PixelData" in dataset:
         del dataset.PixelData
     if len(pixels) % 2:
@@ -133,17 +120,6 @@ def write_file(path: Path, dataset: FileDataset, pixels: bytes, source: Path) ->
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta = meta
     dataset.preamble = bytes(128)  # the source's may be anything, a program too
-    try:
-        _write(path, dataset)
-    except OSError:
-        raise
-    except Exception:  # malformed values of the source, met when they are encoded anew
-        raise InputError(
-            f"{source}: the header holds values that cannot be written again. Export it from the archive again."
-        ) from None
-
-
-def _write(path: Path, dataset: FileDataset) -> None:
     if int(pydicom.__version__.split(".")[0]) >= 3:
         dcmwrite(path, dataset, enforce_file_format=True)
     else:
@@ -166,7 +142,7 @@ def _remove_stale(dataset: FileDataset) -> None:
 def _derived_type(image_type: str | Sequence[str] | None, multi_frame: bool) -> list[str]:
     """Enhanced objects know no SECONDARY: the standard (PS3.3 C.8.16.1.2) allows them PRIMARY only."""
     values = [image_type] if isinstance(image_type, str) else list(image_type or [])
-    return ["DERIVED", "PRIMARY" if multi_frame else "SECONDARY", *values[2:]]
+    return ["DERIVED", "PRIMARY" if multi_frame else "SECONDARY", *(values[2:] or ["OTHER"])]
 
 
 def _derive_frames(dataset: FileDataset, source: Dataset, series: DerivedSeries, frames: Sequence[int]) -> None:

@@ -41,7 +41,7 @@ class FrameHeader(NamedTuple):
     sop_class: str
     sop_instance: str
     series: str
-    series_number: str
+    series_number: str  # digits, for a message
     frame_of_reference: str
     shape: tuple[int, int]  # columns, rows: the image's x and y
     pixel_spacing_mm: tuple[float, float]  # along x and y
@@ -133,7 +133,7 @@ def _header(path: Path, view: _View) -> FrameHeader:
         sop_class=str(dataset.SOPClassUID),
         sop_instance=_uid(path, dataset, "SOPInstanceUID"),
         series=_uid(path, dataset, "SeriesInstanceUID"),
-        series_number=shown(dataset.get("SeriesNumber", "")),
+        series_number=_series_number(dataset),
         frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
         shape=(int(dataset.Columns), int(dataset.Rows)),
         pixel_spacing_mm=(column_mm, row_mm),
@@ -206,6 +206,11 @@ def _variant(view: _View, keyword: str) -> str:
     }
     nested = view.get(*groups[keyword]) if keyword in groups else None
     return shown(view.dataset.get(keyword, "") if nested is None else nested)
+
+
+def _series_number(dataset: Dataset) -> str:
+    number = str(dataset.get("SeriesNumber", ""))
+    return number if number.isdigit() else "unknown"
 
 
 def _uid(path: Path, dataset: Dataset, keyword: str) -> str:

@@ -31,6 +31,16 @@ _REFUSED_TYPES = {
     "a real part": ({"R", "REAL"}, "Give the magnitude series."),
     "an imaginary part": ({"I", "IMAGINARY"}, "Give the magnitude series."),
 }
+_NEEDED = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
 # GE keeps it here instead of in ImageType: private block GEMS_PARM_01.
 _GE_CREATOR, _GE_COMPONENT = "GEMS_PARM_01", 0x2F
 _GE_KINDS = {1: "PHASE", 2: "REAL", 3: "IMAGINARY"}
@@ -74,15 +84,18 @@ def check_frame_kind(path: Path, image_type: Iterable[str], complex_component: s
 
 
 def _check_pixels(path: Path, dataset: Dataset) -> None:
-    samples, photometric = dataset.get("SamplesPerPixel"), dataset.get("PhotometricInterpretation")
+    for keyword in _NEEDED:
+        if dataset.get(keyword) is None:
+            raise InputError(f"{path}: {keyword} is missing: the header is cut short or damaged. Export it again.")
+    samples, photometric = dataset.SamplesPerPixel, dataset.PhotometricInterpretation
     if samples != 1 or photometric != "MONOCHROME2":
         raise InputError(
             f"{path}: {shown(samples)} samples per pixel, {shown(photometric)}: a colour or inverted image. "
             "Give a grey-scale one (MONOCHROME2)."
         )
-    allocated, stored, high = (dataset.get(k) for k in ("BitsAllocated", "BitsStored", "HighBit"))
-    signed = dataset.get("PixelRepresentation")
-    if allocated not in (8, 16) or not (stored and 1 <= stored <= allocated) or high != stored - 1:
+    allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
+    signed = dataset.PixelRepresentation
+    if allocated not in (8, 16) or not 1 <= stored <= allocated or high != stored - 1:
         raise InputError(
             f"{path}: {shown(allocated)} bits allocated, {shown(stored)} stored, high bit {shown(high)}; "
             "8 or 16 bit whole numbers are read. Export it from the archive again."
@@ -92,7 +105,7 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
     if "ModalityLUTSequence" in dataset:
         raise InputError(f"{path}: intensities through a table (Modality LUT) are not read. Export without it.")
     frames = int(dataset.get("NumberOfFrames") or 1)
-    shape = (dataset.get("Columns") or 0, dataset.get("Rows") or 0, frames)
+    shape = (dataset.Columns, dataset.Rows, frames)
     if min(shape) < 1:
         raise InputError(f"{path}: {shape[0]} columns, {shape[1]} rows, {frames} frames: no image. Export it again.")
     if shape[0] * shape[1] * frames > MAX_VOXELS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,16 @@ def test_other_objects_are_refused_with_the_reason(name):
     with pytest.raises(InputError, match=REFUSED[name]) as caught:
         read_dicom(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_compression_without_decoder_says_what_to_install():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('gdcm', 'pylibjpeg', 'jpeg_ls')))\n"
+        "from mocodis_monai.data.dicom import read_dicom; read_dicom(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", code, str(real("MR_small_jpeg_ls_lossless.dcm"))]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "JPEG-LS" in result.stderr and 'pip install "mocodis-monai[dicom]"' in result.stderr
 
 
 @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR2_UNCR.dcm"])
