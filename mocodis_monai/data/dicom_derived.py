@@ -19,7 +19,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
 
 from mocodis_monai import __version__
-from mocodis_monai.data.dicom_derived_header import DerivedSeries, derive_header, write_file
+from mocodis_monai.data.dicom_derived_header import EQUIPMENT, DerivedSeries, derive_header, write_file
 from mocodis_monai.data.dicom_files import open_dataset, quiet
 from mocodis_monai.data.dicom_headers import FrameHeader
 from mocodis_monai.data.dicom_pixels import padding_mask, stored_range, stored_values, to_stored
@@ -113,8 +113,9 @@ def is_derived(folder: Path) -> bool:
         return False
     try:
         with quiet():
-            return str(open_dataset(files[0]).get("DerivationDescription", "")).startswith("MoCoDis ")
-    except InputError:
+            equipment = open_dataset(files[0]).get("ContributingEquipmentSequence") or []
+            return any(item.get("ManufacturerModelName") == EQUIPMENT for item in equipment)
+    except Exception:  # a damaged header raises almost anything, and was not written by us
         return False
 
 

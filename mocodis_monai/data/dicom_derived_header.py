@@ -17,7 +17,10 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, ExplicitVRL
 from mocodis_monai import __version__
 from mocodis_monai.data.dicom_headers import MULTI_FRAME, FrameHeader
 
-__all__ = ["DerivedSeries", "derive_header", "write_file"]
+__all__ = ["EQUIPMENT", "DerivedSeries", "derive_header", "write_file"]
+
+EQUIPMENT = "MoCoDis"
+"""By this name in ContributingEquipmentSequence a derived series is known as ours."""
 
 # Statistics, thumbnails, signatures and dates of the source's making: untrue of other pixels.
 _STALE = (
@@ -202,7 +205,7 @@ def _equipment() -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = DicomSequence([_code(codes.cid7005.ProcessingEquipment)])
     item.Manufacturer = "MoCoDis contributors"
-    item.ManufacturerModelName = "MoCoDis"
+    item.ManufacturerModelName = EQUIPMENT
     item.SoftwareVersions = __version__
     item.ContributionDescription = "Retrospective motion correction, research use only"
     return item
