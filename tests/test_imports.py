@@ -21,7 +21,12 @@ LAYERS = [
     {"transforms"},
     {"networks"},
     {"sampling", "parallel", "losses", "inferers", "metrics", "engines", "handlers"},
-    {"evaluation", "report", "gallery", "release"},
+    {"evaluation", "report", "gallery", "release", "simulation"},
+    {"scans", "ledger"},
+    {"correction"},
+    {"batch"},
+    {"console", "run_report"},
+    {"correct_run"},
     {"export", "label_app"},
     {"cli"},
 ]

@@ -1,0 +1,80 @@
+"""DICOM on real MR files: those that come with pydicom and pydicom-data, in every transfer syntax among them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.data import get_testdata_file
+
+from mocodis_monai.data.dicom import is_dicom, read_dicom
+from mocodis_monai.data.dicom_derived import write_derived
+from mocodis_monai.errors import InputError
+
+# The same image of one scan in several transfer syntaxes.
+SAME_IMAGE = {
+    "MR_small_implicit.dcm": None,
+    "MR_small_bigendian.dcm": None,
+    "MR_small_padded.dcm": None,
+    "MR_small_RLE.dcm": None,
+    "MR_small_jp2klossless.dcm": "gdcm",
+    "MR_small_jpeg_ls_lossless.dcm": "gdcm",
+}
+REFUSED = {
+    "CT_small.dcm": "the modality is CT",
+    "MR_truncated.dcm": "cut short",
+    "emri_small.dcm": "without per-frame functional groups",
+    "SC_rgb_rle.dcm": "the modality is OT",
+    "image_dfl.dcm": "deflated",
+    "rtplan.dcm": "the modality is RTPLAN",
+    "reportsi.dcm": "the modality is SR",
+}
+
+
+def real(name: str) -> Path:
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"{name} is in pydicom-data, which is not installed")
+    return Path(path)
+
+
+@pytest.mark.parametrize("name", SAME_IMAGE)
+def test_every_transfer_syntax_gives_the_same_image(name):
+    if SAME_IMAGE[name]:
+        pytest.importorskip(SAME_IMAGE[name])
+    scan, plain = read_dicom(real(name)), read_dicom(real("MR_small.dcm"))
+    assert torch.equal(scan.image, plain.image)
+    np.testing.assert_array_equal(scan.affine, plain.affine)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_objects_are_refused_with_the_reason(name):
+    path = real(name)
+    with pytest.raises(InputError, match=REFUSED[name]) as caught:
+        read_dicom(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_compression_without_decoder_says_what_to_install():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('gdcm', 'pylibjpeg', 'jpeg_ls')))\n"
+        "from mocodis_monai.data.dicom import read_dicom; read_dicom(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", code, str(real("MR_small_jpeg_ls_lossless.dcm"))]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "JPEG-LS" in result.stderr and 'pip install "mocodis-monai[dicom]"' in result.stderr
+
+
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR2_UNCR.dcm"])
+def test_an_unchanged_image_is_written_back_bit_for_bit(name, tmp_path):
+    scan = read_dicom(real(name))
+    write_derived(scan, scan.image, tmp_path / "out")
+    before, after = pydicom.dcmread(real(name)), pydicom.dcmread(tmp_path / "out" / "IM000001.dcm")
+    np.testing.assert_array_equal(after.pixel_array, before.pixel_array)
+    assert is_dicom(tmp_path / "out")
+    assert torch.equal(read_dicom(tmp_path / "out").image, scan.image)
