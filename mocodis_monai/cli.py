@@ -192,6 +192,21 @@ def gallery(
         typer.echo(path)
 
 
+@app.command()
+def evaluate(
+    out: Path = typer.Option(..., metavar="DIR", help="Folder for report.html, summary.json and cases.csv."),
+    manifest: Path | None = typer.Option(None, help="Real scans, see data_manifests. Default: the built-in grid."),
+    quick: bool = typer.Option(False, "--quick", help="Fewer subjects in each cell of the grid."),
+    weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
+    device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
+) -> None:
+    """Measure the corrector on simulated motion, or on pairs of real scans: a table, intervals and pictures."""
+    from mocodis_monai.report.evaluation import evaluate_into
+
+    files = evaluate_into(out, weights, manifest, quick, device=_device_name(device), progress=True)
+    _echo_outputs(files._asdict())
+
+
 def _run_corrector(volume: Volume, weights: Path | None, device: Device, **options: Any) -> Any:
     import torch
 
