@@ -60,13 +60,18 @@ class Grid(NamedTuple):
 
 
 def builtin_grid(quick: bool = False) -> Grid:
-    """Phantoms of five regions, and Colin27 in three views where it is installed; ``quick`` has two subjects a cell."""
+    """Phantoms of five regions, and Colin27 in three views where it is installed.
+
+    ``quick`` has two subjects in a cell instead of six, and only moderate and severe motion.
+    """
     regions: tuple[str, ...] = PHANTOM_REGIONS
     volumes: tuple[tuple[str, str], ...] = ()
     if COLIN27_PATH.is_file():
         volumes = (("colin27", str(COLIN27_PATH)),)
         regions += tuple(f"colin27 {view}" for view in reversed(VIEWS))
-    return Grid(regions, num_subjects=2 if quick else 6, volumes=volumes)
+    if quick:
+        return Grid(regions, displacements_mm=DISPLACEMENTS_MM[1:3], num_subjects=2, volumes=volumes)
+    return Grid(regions, volumes=volumes)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mocodis_monai.data.nifti import check_outputs, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES, as_json, population, summaries
-from mocodis_monai.report.pictures import DIFFERENCE_SCALE, UNCERTAINTY_SCALE, distribution, strip, trajectory_svg
+from mocodis_monai.report.pictures import (
+    DIFFERENCE_SCALE,
+    UNCERTAINTY_SCALE,
+    distribution,
+    phase_encoding,
+    strip,
+    trajectory_svg,
+)
 from mocodis_monai.transforms.volumes import make_output_dir
 
 __all__ = ["EvaluationFiles", "evaluate_into", "save_evaluation"]
@@ -104,6 +111,7 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         galleries=_galleries(evaluation.examples),
         strip=strip,
         trajectory=trajectory_svg,
+        phase_encoding=phase_encoding,
         anchor=_anchor,
         scales={"difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
         uncertainty=summary["uncertainty_rank_correlation"],

@@ -12,21 +12,33 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from mocodis_monai.evaluation import Example, Row
 from mocodis_monai.report.comparison import DIFFERENCE
 
-__all__ = ["COLOURS", "DIFFERENCE_SCALE", "UNCERTAINTY_SCALE", "distribution", "strip", "trajectory_svg", "upright"]
+__all__ = [
+    "COLOURS",
+    "DIFFERENCE_SCALE",
+    "UNCERTAINTY_SCALE",
+    "distribution",
+    "phase_encoding",
+    "strip",
+    "trajectory_svg",
+    "upright",
+]
 
 COLOURS = ("#1f6fb4", "#d1731a", "#3c8d3f", "#8a4fb0", "#b3452c", "#5c6670", "#c2a300")
-PANEL_PX = 192
+PANEL_PX = 160
 """Height of a picture; larger ones make the file too heavy for a mail."""
+LABEL_PX = 15
 GREY_TOP = 1.1
 DIFFERENCE_SCALE = 0.3
 """Difference at the ends of the colours, in units of the image's bright end."""
-UNCERTAINTY_SCALE = 0.1
-_WEBP_QUALITY = 80
+UNCERTAINTY_SCALE = 0.3
+_WEBP_QUALITY = 55
+_ENDLESS = ("psnr_db", "none")
+"""A clean image has no error, so its PSNR has no end, and a loss of it says nothing."""
 
 
 def strip(example: Example) -> str:
@@ -34,16 +46,17 @@ def strip(example: Example) -> str:
 
     What does not exist (target, uncertainty) is left out; without a target the difference is corrected - scan.
     """
-    greys = [example.moved, example.corrected, example.target]
-    panels = [_grey(image) for image in greys if image is not None]
+    greys = {"scan": example.moved, "corrected": example.corrected, "target": example.target}
+    panels = {name: _grey(image) for name, image in greys.items() if image is not None}
     if example.target is None:
-        panels.append(_coloured(example.corrected - example.moved))
+        panels["corrected - scan"] = _coloured(example.corrected - example.moved)
     else:
-        panels += [_coloured(image - example.target) for image in (example.moved, example.corrected)]
+        panels["scan - target"] = _coloured(example.moved - example.target)
+        panels["corrected - target"] = _coloured(example.corrected - example.target)
     if example.uncertainty is not None:
-        panels.append(colormaps["magma"](np.clip(example.uncertainty / UNCERTAINTY_SCALE, 0, 1))[..., :3])
-    placed = [_placed(panel, example) for panel in panels]
-    gap = np.full((PANEL_PX, 4, 3), 16, np.uint8)
+        panels["uncertainty"] = colormaps["magma"](np.clip(example.uncertainty / UNCERTAINTY_SCALE, 0, 1))[..., :3]
+    placed = [_placed(panel, example, name) for name, panel in panels.items()]
+    gap = np.full((LABEL_PX + PANEL_PX, 4, 3), 16, np.uint8)
     row = np.concatenate([part for panel in placed for part in (panel, gap)][:-1], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(row).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=4)
@@ -65,6 +78,14 @@ def upright(image: np.ndarray, orientation: str) -> np.ndarray:
 def _lies_down(orientation: str) -> bool:
     """Whether the second axis is the one that is up in the picture."""
     return orientation[1] in ("SI" if set(orientation) & set("SI") else "AP")
+
+
+def phase_encoding(example: Example) -> str:
+    """Along which side of the picture ghosts travel, in words; empty where nobody knows."""
+    axis = example.motion.get("phase_encode_axis", -1)
+    if axis not in (0, 1):
+        return ""
+    return "up-down" if (axis == 0) != _lies_down(example.orientation) else "left-right"
 
 
 def trajectory_svg(motion: dict[str, Any]) -> str:
@@ -116,7 +137,7 @@ def distribution(rows: Sequence[Row], methods: Sequence[str], metrics: dict[str,
                 [
                     getattr(row, metric) - getattr(before[row.case], metric)
                     for row in rows
-                    if row.method == method and row.severity == severity
+                    if row.method == method and row.severity == severity and (metric, severity) != _ENDLESS
                 ]
                 for severity in severities
             ]
@@ -159,14 +180,17 @@ def _coloured(difference: np.ndarray) -> np.ndarray:
     return DIFFERENCE((np.clip(difference / DIFFERENCE_SCALE, -1, 1) + 1) / 2)[..., :3]
 
 
-def _placed(panel: np.ndarray, example: Example) -> np.ndarray:
-    """Upright, in proportion to millimetres, PANEL_PX high and at most twice as wide: uint8 (PANEL_PX, width, 3)."""
+def _placed(panel: np.ndarray, example: Example, name: str) -> np.ndarray:
+    """Upright, in proportion to millimetres, named: uint8 (LABEL_PX + PANEL_PX, width, 3)."""
     turned = upright(panel, example.orientation)
     row_mm, column_mm = example.pixel_mm[::-1] if _lies_down(example.orientation) else example.pixel_mm
     width = round(PANEL_PX * turned.shape[1] * column_mm / (turned.shape[0] * row_mm))
     size = (min(max(width, PANEL_PX // 2), 2 * PANEL_PX), PANEL_PX)
-    image = Image.fromarray((255 * turned).round().astype(np.uint8))
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    image = Image.fromarray((255 * turned).round().astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    labelled = Image.new("RGB", (size[0], LABEL_PX + PANEL_PX), (16, 17, 20))
+    labelled.paste(image, (0, LABEL_PX))
+    ImageDraw.Draw(labelled).text((2, 1), name, fill=(232, 232, 232), font=ImageFont.load_default(11))
+    return np.asarray(labelled)
 
 
 def _data_uri(kind: str, content: bytes) -> str:
