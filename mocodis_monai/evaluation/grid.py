@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from monai.bundle import ConfigParser
@@ -126,10 +126,13 @@ def _records(region: str, grid: Grid) -> list[Record]:
 
 def _load(record: Record) -> MetaTensor:
     """A clean image (1, H, W); phantoms get texture, since they are smoother than patients."""
-    image = LoadSourced("image")(record)
+    loaded: dict[Any, Any] = {"image": record["image"]}
+    loaded = LoadSourced("image")(loaded)
     if record["image"]["kind"] == "phantom":
-        image = RandTextured("image", prob=1.0).set_random_state(record["image"]["seed"] % 2**32)(image)
-    return image["image"]
+        texture = RandTextured("image", prob=1.0)
+        texture.set_random_state(record["image"]["seed"] % 2**32)
+        loaded = texture(loaded)
+    return loaded["image"]
 
 
 def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displacement_mm: float) -> Case | None:
@@ -143,7 +146,7 @@ def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displa
         line_orders=LINE_ORDERS,
     ).set_random_state(1000 * FAMILIES.index(cell.family) + number)
     try:
-        done = simulate({"image": clean})
+        done: dict[Any, Any] = simulate({"image": clean})
     except ValueError:  # tissue would have to fold
         return None
     return _case(cell, record, clean, done["image"], done["target"], dict(done["image"].meta["motion"]))

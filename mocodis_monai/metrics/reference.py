@@ -67,5 +67,7 @@ def foreground_vif(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> f
     pair = [np.where(mask, 255 * percentile_scaled(part, target), 0) for part in (image, target)]
     slices = [np.moveaxis(part.reshape(*part.shape[:2], -1), 2, 0) for part in (*pair, mask)]
     kept = slices[2].any((1, 2))
-    batch = [torch.from_numpy(np.ascontiguousarray(part[kept], np.float32)).unsqueeze(1) for part in slices[:2]]
-    return float(visual_information_fidelity(*batch, sigma_n_sq=VIF_NOISE))
+    images, targets = (
+        torch.from_numpy(np.ascontiguousarray(part[kept], np.float32)).unsqueeze(1) for part in slices[:2]
+    )
+    return float(visual_information_fidelity(images, targets, sigma_n_sq=VIF_NOISE))

@@ -18,10 +18,16 @@ from mocodis_monai.report.evaluation import save_evaluation
 from mocodis_monai.report.pictures import trajectory_svg, upright
 
 # Nothing may leave the machine: the page is read from disk, and the browser keeps its background services to itself.
-BROWSER = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+BROWSER = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 GRID = Grid(("knee", "abdomen"), ("sudden", "breathing"), (1.75, 3.5), num_subjects=3)
 
 
