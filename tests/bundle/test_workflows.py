@@ -154,8 +154,21 @@ def test_evaluation_measures_given_weights(trained, tmp_path):
         weights=trained / "model.pt",
         output_dir=tmp_path,
     )
-    for name in ("ssim", "ssim_uncorrected", "psnr_db", "psnr_db_uncorrected"):
+    for name in ("ssim", "ssim_uncorrected", "psnr_db", "psnr_db_uncorrected", "nmse", "vif", "aes"):
         assert re.search(rf"Metrics -- .*\b{name}: \d", said)
+
+
+def test_the_evaluation_writes_its_table_from_given_weights(trained, tmp_path):
+    grid = {"_target_": "mocodis_monai.evaluation.Grid", "regions": ["knee"], "families": [], "num_subjects": 1}
+    monai_bundle(
+        "run",
+        config("train.yaml"),
+        config("evaluate.yaml"),
+        weights=trained / "model.pt",
+        output_dir=tmp_path / "out",
+        grid=grid,
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "summary.json", "cases.csv"}
 
 
 def test_inference_corrects_every_volume_of_a_folder(trained, tmp_path):

@@ -24,7 +24,7 @@ __all__ = ["SaveComparisond", "save_comparison"]
 
 BACKGROUND, TEXT = "#101114", "#e8e8e8"
 # Zero is the background, so that an untouched region is dark.
-_DIFFERENCE = LinearSegmentedColormap.from_list(
+DIFFERENCE = LinearSegmentedColormap.from_list(
     "mocodis_difference", ["#bfe8ff", "#2a86d1", BACKGROUND, "#d1452a", "#ffdcae"]
 )
 # Views of a volume turned to (right, anterior, superior): the axis across the slices and the letters at
@@ -184,7 +184,7 @@ def _draw(volumes: list[np.ndarray], views: list[_View], headline: str, lettered
         greys = (axes[0], axes[1], *axes[3:])
         for axis, plane in zip(greys, planes[r]):
             _show(axis, plane, view, cmap="gray", vmin=0, vmax=window)
-        mapped = _show(axes[2], changes[r], view, cmap=_DIFFERENCE, vmin=-scale, vmax=scale)
+        mapped = _show(axes[2], changes[r], view, cmap=DIFFERENCE, vmin=-scale, vmax=scale)
         _label(axes[0], view, lettered)
         if r == 0:
             for axis, name in zip(axes, ("before", "after", "after \N{MINUS SIGN} before", "target")):
