@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from mocodis_monai import __version__
 from mocodis_monai.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from monai.data import MetaTensor
-
-    from mocodis_monai.data.nifti import Volume
 
 __all__ = ["app", "main"]
 
@@ -33,13 +26,15 @@ app = typer.Typer(
 )
 
 
-UNCERTAINTY_SAMPLES = 4
-
-
-class SliceAxis(str, Enum):
-    """Axis of the file across the slices."""
+class Axis(str, Enum):
+    """An axis of the image in a file."""
 
     auto, x, y, z = "auto", "0", "1", "2"
+
+    @property
+    def number(self) -> int | None:
+        """0, 1 or 2; None is to be found out."""
+        return None if self is Axis.auto else int(self.value)
 
 
 class Device(str, Enum):
@@ -63,13 +58,14 @@ class LineOrder(str, Enum):
 
 
 def main() -> None:
-    """Entry point: exit status 0 done, 1 unfit input (one line on stderr), 2 wrong usage."""
+    """Entry point: exit status 0 done, 1 unfit input or a failed scan, 2 wrong usage, 130 interrupted."""
     # nibabel logs what it mends in a header; what matters to the user is said in an InputError.
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         app()
     except InputError as error:
-        typer.echo(f"error: {error}", err=True)
+        # One line, whatever the name of a file holds.
+        typer.echo("error: " + "".join(c if c.isprintable() else "?" for c in str(error)), err=True)
         sys.exit(1)
 
 
@@ -90,49 +86,45 @@ def _root(
 
 @app.command()
 def correct(
-    source: Path = typer.Argument(..., metavar="IN", help="NIfTI magnitude volume, .nii or .nii.gz."),
-    out: Path = typer.Argument(..., metavar="OUT", help="Corrected volume to write, .nii or .nii.gz."),
-    picture: Path | None = typer.Option(None, help="PNG before/after/difference. Default: beside OUT."),
-    no_picture: bool = typer.Option(False, "--no-picture", help="Write no picture."),
-    uncertainty: Path | None = typer.Option(None, help="Also write the uncertainty map, in intensity units."),
-    fidelity: float = typer.Option(
-        1.0, min=0, max=1, help="0: from the codes only; 1: all detail of the input."
+    source: Path = typer.Argument(..., metavar="IN", help="A NIfTI or DICOM file, a DICOM series, a folder of many."),
+    out: Path = typer.Argument(..., metavar="OUT", help="A .nii or .nii.gz for a NIfTI file; else a folder to make."),
+    picture: Path | None = typer.Option(None, help="PNG before/after/difference of one scan. Default: beside OUT."),
+    no_picture: bool = typer.Option(False, "--no-picture", help="Draw no pictures."),
+    report: Path | None = typer.Option(None, help="Also write an HTML page of the run."),
+    uncertainty: bool = typer.Option(
+        False, "--uncertainty", help="Also write the uncertainty map beside each output, in intensity units."
     ),
-    guidance: float | None = typer.Option(
-        None, min=0, max=1, help="Weight of the prior. Default: the network's."
+    fidelity: float = typer.Option(1.0, min=0, max=1, help="0: from the codes only; 1: all detail of the input."),
+    guidance: float | None = typer.Option(None, min=0, max=1, help="Weight of the prior. Default: the network's."),
+    phase_encode_axis: Axis = typer.Option(
+        Axis.auto, help="Axis of the image that the ghosts run along: slices are cut along another. auto: the header's."
     ),
-    slice_axis: SliceAxis = typer.Option(
-        SliceAxis.auto, help="Axis across the slices; auto: from the voxel size."
-    ),
+    slice_axis: Axis = typer.Option(Axis.auto, help="Axis across the slices; auto: from the voxel size."),
     weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
     device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
+    jobs: int = typer.Option(1, min=1, help="Scans at once. Each takes the memory of one."),
+    max_gb: float = typer.Option(2.0, min=0, help="Largest image to read, decompressed and as float32, in GB."),
 ) -> None:
-    """Correct one volume slice by slice; write it with the same shape, affine and intensity scale."""
-    from mocodis_monai.data.nifti import EXTENSIONS, check_outputs, read_volume, staged, stem, write_volume
+    """Correct scans slice by slice; same shape, affine and intensity scale. What is finished is not done again."""
+    if slice_axis is phase_encode_axis is not Axis.auto:
+        raise typer.BadParameter("the same as --slice-axis; slices must hold it", param_hint="--phase-encode-axis")
+    if picture and no_picture:
+        raise typer.BadParameter("not together with --no-picture", param_hint="--picture")
 
-    shown = None if no_picture else picture or out.with_name(stem(out) + ".png")
-    outputs = {"corrected": out, "uncertainty": uncertainty, "picture": shown}
-    paths = {name: path for name, path in outputs.items() if path is not None}
-    volume = read_volume(source)
-    for name, path in paths.items():
-        _check_extension(path, (".png",) if name == "picture" else EXTENSIONS)
-    check_outputs(list(paths.values()), [source, *([weights] if weights else [])])
-    start = time.monotonic()
-    axis = None if slice_axis is SliceAxis.auto else int(slice_axis.value)
-    options = {"fidelity": fidelity, "guidance": guidance, "num_samples": UNCERTAINTY_SAMPLES if uncertainty else 0}
-    result = _run_corrector(volume, weights, device, slice_axis=axis, **options)
-    with staged(*paths.values()) as temporaries:
-        staged_at = dict(zip(paths, temporaries))
-        write_volume(staged_at["corrected"], result.corrected, like=volume)
-        if "uncertainty" in paths:
-            write_volume(staged_at["uncertainty"], result.uncertainty, like=volume)
-        if "picture" in paths:
-            _draw(staged_at["picture"], volume, result)
-    score = float(result.motion_score_mm.nanmedian())
-    num_slices = int(result.motion_score_mm.isfinite().sum())
-    typer.echo(f"estimated motion    {score:.2f} mm (median over {num_slices} slices)")
-    typer.echo(f"time                {time.monotonic() - start:.1f} s")
-    _echo_outputs(paths)
+    from mocodis_monai.correct_run import Request, run_correction
+    from mocodis_monai.correction import Settings
+
+    settings = Settings(
+        fidelity=fidelity,
+        guidance=guidance,
+        slice_axis=slice_axis.number,
+        phase_encode_axis=phase_encode_axis.number,
+        uncertainty=uncertainty,
+        pictures=not no_picture,
+        max_bytes=int(max_gb * 1e9),
+    )
+    request = Request(source, out, settings, weights, device.value, jobs, picture, report)
+    raise typer.Exit(run_correction(request))
 
 
 @app.command()
@@ -151,7 +143,9 @@ def simulate(
     trajectory_out: Path | None = typer.Option(None, help="Also write the motion as JSON."),
 ) -> None:
     """Put simulated motion into a clean volume, through its k-space."""
-    from mocodis_monai.data.nifti import EXTENSIONS, check_outputs, read_volume, staged, write_volume
+    from mocodis_monai.data.files import EXTENSIONS, check_outputs, staged
+    from mocodis_monai.data.nifti import read_volume, write_volume
+    from mocodis_monai.simulation import simulate_volume
 
     outputs = {"with motion": out, "target": target, "trajectory": trajectory_out}
     paths = {name: path for name, path in outputs.items() if path is not None}
@@ -166,7 +160,7 @@ def simulate(
     }
     if num_shots is not None:
         options["num_shots"] = num_shots
-    moved, registered, motion = _run_simulator(volume, phase_encode_axis, seed, options)
+    moved, registered, motion = simulate_volume(volume, phase_encode_axis, seed, options)
     with staged(*paths.values()) as temporaries:
         staged_at = dict(zip(paths, temporaries))
         write_volume(staged_at["with motion"], moved, like=volume)
@@ -192,81 +186,33 @@ def gallery(
         typer.echo(path)
 
 
-def _run_corrector(volume: Volume, weights: Path | None, device: Device, **options: Any) -> Any:
-    import torch
+@app.command()
+def export_bundle(
+    folder: Path = typer.Argument(..., metavar="DIR", help="Folder to make; its zip appears beside it."),
+) -> None:
+    """Make a self-contained MONAI Model Zoo bundle: configs, weights, documents and this package."""
+    from mocodis_monai.export import export_bundle as export
 
-    from mocodis_monai.inferers import VolumeCorrector
-    from mocodis_monai.release import load_corrector
-
-    where = torch.device(_device_name(device))
-    corrector = VolumeCorrector(load_corrector(weights, where), device=where, progress=True, **options)
-    return corrector.correct(torch.from_numpy(volume.data), volume.spacing_mm)
-
-
-def _device_name(device: Device) -> str:
-    import torch
-
-    available = torch.cuda.is_available()
-    if device is Device.cuda and not available:
-        raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")
-    return "cuda" if available and device is not Device.cpu else "cpu"
+    made = export(folder)
+    typer.echo(f"{made.folder}\n{made.archive}")
+    for path in made.large_files:
+        typer.echo(f"{path} is above 25 MB: upload it and put its address into large_files.yml")
 
 
-def _run_simulator(
-    volume: Volume, phase_encode_axis: int, seed: int, options: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray, Mapping[str, Any]]:
-    """Moved and target volume ``(x, y, z)`` and the record of the motion; a single slice is run in 2D."""
-    kept = [axis for axis in range(3) if volume.data.shape[axis] > 1]
-    if len(kept) < 2 or phase_encode_axis not in kept:
-        raise InputError(
-            f"--phase-encode-axis {phase_encode_axis}: the volume has shape {volume.data.shape}; "
-            f"it needs at least two axes longer than 1, and one of them here (one of {kept})."
-        )
-    import numpy as np
+@app.command()
+def evaluate(
+    out: Path = typer.Option(..., metavar="DIR", help="Folder for report.html, summary.json and cases.csv."),
+    manifest: Path | None = typer.Option(None, help="Real scans, see data_manifests. Default: the built-in grid."),
+    quick: bool = typer.Option(False, "--quick", help="Fewer subjects in each cell of the grid."),
+    weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
+    device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
+) -> None:
+    """Measure the corrector on simulated motion, or on pairs of real scans: a table, intervals and pictures."""
+    from mocodis_monai.correct_run import device_of
+    from mocodis_monai.report.evaluation import evaluate_into
 
-    from mocodis_monai.transforms import RandKSpaceMotiond
-
-    axis = kept.index(phase_encode_axis)
-    try:
-        transform = RandKSpaceMotiond("image", "target", prob=1.0, phase_encode_axis=axis, **options)
-        result: dict[Any, Any] = transform.set_random_state(seed=seed)(
-            {"image": _simulator_image(volume, kept)}
-        )
-    except ValueError as error:  # options that do not fit this volume, such as more shots than lines
-        raise InputError(f"{volume.path}: {error}") from error
-    moved, target = (np.asarray(result[key], dtype=np.float32) for key in ("image", "target"))
-    shape = volume.data.shape
-    motion = dict(result["image"].meta["motion"])
-    motion |= {"phase_encode_axis": phase_encode_axis, "seed": seed}  # the axis of the file, not of the slice
-    if isinstance(motion.get("trajectory"), str):  # MONAI's meta holds it as text, so that it collates
-        motion["trajectory"] = json.loads(motion["trajectory"])
-    return moved.reshape(shape), target.reshape(shape), motion
-
-
-def _simulator_image(volume: Volume, kept: list[int]) -> MetaTensor:
-    """``(1, *kept axes)`` with an affine in mm, whatever the unit of the file: the motion is in mm."""
-    import torch
-    from monai.data import MetaTensor
-
-    columns = [*kept, *(axis for axis in range(3) if axis not in kept), 3]
-    affine = torch.as_tensor(volume.affine[:, columns])
-    spacing_mm = torch.tensor([volume.spacing_mm[axis] for axis in columns[:3]], dtype=affine.dtype)
-    affine[:3, :3] *= spacing_mm / affine[:3, :3].norm(dim=0)
-    return MetaTensor(torch.from_numpy(volume.data.squeeze().copy())[None], affine=affine)
-
-
-def _draw(path: Path, volume: Volume, result: Any) -> None:
-    from mocodis_monai.report import save_comparison
-
-    save_comparison(
-        path,
-        volume.data,
-        result.corrected,
-        volume.spacing_mm,
-        affine=volume.affine,
-        motion_score_mm=float(result.motion_score_mm.nanmedian()),
-        title=volume.path.name,
-    )
+    files = evaluate_into(out, weights, manifest, quick, device=device_of(device.value), progress=True)
+    _echo_outputs(files._asdict())
 
 
 def _check_extension(path: Path, allowed: Iterable[str]) -> None:

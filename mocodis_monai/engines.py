@@ -11,6 +11,8 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 from monai.utils.enums import CommonKeys as Keys
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
@@ -22,6 +24,7 @@ from mocodis_monai.precision import mixed_precision
 
 CODES = ("vqvae.content_encoder", "vqvae.motion_encoder", "vqvae.decoder")
 """What stands still once the codes are learned: all of the VQ-VAE but the head that reads the motion score."""
+DISPLACEMENTS = ("displacement_px", "partner_displacement_px")
 MAX_GRADIENT_NORM = 1.0
 """Gradients are clipped to this norm; without it a rare bright sample throws the codebooks off."""
 
@@ -34,12 +37,24 @@ class Pair(NamedTuple):
     displacement_px: torch.Tensor
 
 
-def prepare_pair(batch: dict[str, Any], device: torch.device) -> Pair:
-    """Take image, target and displacement out of a batch and onto the device, images in channels-last memory."""
-    moved, clean = (
-        torch.as_tensor(batch[key]).to(device, memory_format=torch.channels_last) for key in (Keys.IMAGE, "target")
+def prepare_twins(batch: dict[str, Any], device: torch.device) -> Pair:
+    """Both anatomies of each sample as one batch on the device, images in channels-last memory.
+
+    Image k and image k + B of the 2B went through the same trajectory.
+    """
+    moved, clean, displacement_px = (
+        torch.cat([torch.as_tensor(batch[key]) for key in keys]).to(device, torch.float32)
+        for keys in ((Keys.IMAGE, "partner"), ("target", "partner_target"), DISPLACEMENTS)
     )
-    return Pair(moved, clean, torch.as_tensor(batch["displacement_px"]).float().to(device).flatten())
+    moved, clean = (images.contiguous(memory_format=torch.channels_last) for images in (moved, clean))
+    return Pair(moved, clean, displacement_px.flatten())
+
+
+def fill(dataset: Dataset, num_workers: int) -> None:
+    """Ask once for every sample of a dataset that keeps its samples, such as MONAI's ``PersistentDataset``."""
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers)
+    for _ in tqdm(loader, desc="simulating", unit="sample"):
+        pass
 
 
 class FixedDataset(Dataset):
@@ -75,16 +90,19 @@ class CorrectorStep:
 
     Args:
         codes_iterations: iterations of the first stage.
+        guidance: strength of the prior in the second stage; above zero the prior learns along, from the image too.
         codes_loss: loss of the first stage; the engine's ``loss_function`` is that of the second.
     """
 
-    def __init__(self, codes_iterations: int, codes_loss: CodesLoss | None = None) -> None:
-        self.codes_iterations = codes_iterations
+    def __init__(
+        self, codes_iterations: int, guidance: float = 0.0, codes_loss: CodesLoss | None = None
+    ) -> None:
+        self.codes_iterations, self.guidance = codes_iterations, guidance
         self.codes_loss = CodesLoss() if codes_loss is None else codes_loss
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
-        pair = prepare_pair(batch, engine.state.device)
+        pair = prepare_twins(batch, engine.state.device)
         stage = self._learn_codes if engine.state.iteration <= self.codes_iterations else self._learn_correction
         return stage(engine, pair)
 
@@ -96,7 +114,7 @@ class CorrectorStep:
         _descend(engine, terms.total)
         logged = _parts(terms)
         for kind, codes in (("content", output.content), ("motion", output.motion)):
-            for level, codebook in codes._asdict().items():
+            for level, codebook in codes.codebooks().items():
                 logged[f"perplexity_{kind}_{level}"] = codebook.perplexity.item()
                 logged[f"usage_{kind}_{level}"] = codebook.usage.item()
         return _output(pair, terms.total, output.clean, logged)
@@ -104,7 +122,7 @@ class CorrectorStep:
     def _learn_correction(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
         bare(engine.network).freeze(*CODES).train()
         with mixed_precision(engine.state.device):
-            output = call(engine.network, "refine", pair.moved, pair.clean)
+            output = call(engine.network, "refine", pair.moved, pair.clean, self.guidance)
         terms = engine.loss_function(output, *pair)
         _descend(engine, terms.total)
         errors = {"corrected": output.refined.detach(), "uncorrected": pair.moved}
@@ -145,7 +163,7 @@ class PriorStep:
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
-        pair = prepare_pair(batch, engine.state.device)
+        pair = prepare_twins(batch, engine.state.device)
         network = bare(engine.network).freeze("vqvae", "fidelity_branch").train()
         with mixed_precision(engine.state.device):
             indices, evidence, condition = network.read_codes(pair.moved, pair.clean)

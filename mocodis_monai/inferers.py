@@ -37,9 +37,21 @@ class VolumeCorrection(NamedTuple):
 
 
 def thickest_axis(spacing_mm: tuple[float, ...]) -> int:
-    """The slice axis of a volume: the one with the largest voxel size, the last one if they are alike."""
+    """The axis with the largest voxel size, the last one if they are alike."""
     largest = max(spacing_mm)
     return max(axis for axis, size in enumerate(spacing_mm) if size > 0.99 * largest)
+
+
+def choose_slice_axis(
+    shape: tuple[int, ...], spacing_mm: tuple[float, ...], phase_encode_axis: int | None = None
+) -> int:
+    """The axis to cut a volume (x, y, z) along: across a single slice, else the one with the thickest voxels.
+
+    Never the phase-encode axis: ghosts run along it, and a slice must hold them to be corrected.
+    """
+    allowed = [axis for axis in range(3) if axis != phase_encode_axis]
+    allowed = [axis for axis in allowed if shape[axis] == 1] or allowed
+    return allowed[thickest_axis(tuple(spacing_mm[axis] for axis in allowed))]
 
 
 class VolumeCorrector:
@@ -47,7 +59,7 @@ class VolumeCorrector:
 
     Args:
         network: the corrector.
-        slice_axis: 0, 1 or 2; None takes the axis with the largest voxel size.
+        slice_axis: 0, 1 or 2; None asks :func:`choose_slice_axis`.
         batch_size: slices that go through the network at once.
         device: where to compute; None takes the network's own.
         fidelity: 0 decodes the codes only, 1 takes the refined image.
@@ -80,9 +92,22 @@ class VolumeCorrector:
         self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance, "num_samples": num_samples}
 
     @torch.no_grad()
-    def correct(self, data: torch.Tensor, spacing_mm: tuple[float, ...]) -> VolumeCorrection:
-        """Correct ``data`` (x, y, z), voxel size ``spacing_mm`` (3,); slices of air come back as they are."""
-        axis = thickest_axis(tuple(spacing_mm)) if self.slice_axis is None else self.slice_axis
+    def correct(
+        self,
+        data: torch.Tensor,
+        spacing_mm: tuple[float, ...],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> VolumeCorrection:
+        """Correct a volume; slices of air come back as they are.
+
+        Args:
+            data: (x, y, z).
+            spacing_mm: voxel size, (3,).
+            on_progress: called after each batch with the number of slices done and of all there are to do.
+        """
+        axis = self.slice_axis
+        if axis is None:
+            axis = choose_slice_axis(tuple(data.shape), tuple(spacing_mm))
         in_plane = [size for other, size in enumerate(spacing_mm) if other != axis]
         scale = foreground_scale(data)
         slices = data.float().movedim(axis, 0) / scale
@@ -92,7 +117,7 @@ class VolumeCorrector:
             images["uncertainty"] = torch.zeros_like(slices)
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
         bar = tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress)
-        for batch in filled.split(self.batch_size):
+        for number, batch in enumerate(filled.split(self.batch_size)):
             moved = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
             with mixed_precision(self.device):
                 result = self.network.correct(moved, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
@@ -100,6 +125,8 @@ class VolumeCorrector:
                 whole[batch] = getattr(result, name).squeeze(1).float().cpu()
             score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
             bar.update(len(batch))
+            if on_progress is not None:
+                on_progress(number * self.batch_size + len(batch), len(filled))
         bar.close()
         for name in images.keys() - {"artifact_map"}:
             images[name] *= scale

@@ -1,12 +1,21 @@
-"""Where the bundle lies and how its weights are loaded."""
+"""Where the bundle lies and how its weights are loaded.
+
+The released weights are loaded only if they have the checksum in ``models/model.sha256``. After putting other
+weights into their place, write it anew:
+
+    python -m mocodis_monai.release
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 from pathlib import Path
 
 import torch
 
+from mocodis_monai.data.files import staged
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 
@@ -17,18 +26,34 @@ def bundle_root() -> str:
     Configurations use it instead of the current folder, so that they run from anywhere.
 
     Raises:
-        FileNotFoundError: no folder with ``configs/train.yaml`` is near the package.
+        InputError: no folder with ``configs/train.yaml`` is near the package.
     """
     package = Path(__file__).resolve().parent
     for candidate in (package.parent / "bundle", package / "bundle", package.parent):
         if (candidate / "configs" / "train.yaml").is_file():
             return str(candidate)
-    raise FileNotFoundError(f"no bundle near {package}: expected a folder `bundle` with configs/train.yaml beside it.")
+    raise InputError(
+        f"no bundle near {package}: expected a folder `bundle` with configs/train.yaml beside it. "
+        "Install MoCoDis again."
+    )
 
 
 def default_weights_path() -> Path:
     """The released weights, models/model.pt of the bundle."""
     return Path(bundle_root()) / "models" / "model.pt"
+
+
+def checksum_path(weights: Path) -> Path:
+    """Where the SHA-256 of released weights stands, beside them; ``sha256sum -c`` reads it too."""
+    return weights.with_suffix(".sha256")
+
+
+def write_checksum(weights: Path) -> Path:
+    """Declare ``weights`` as released: write their SHA-256 beside them."""
+    path = checksum_path(weights)
+    with staged(path) as (temporary,):
+        temporary.write_text(f"{hashlib.sha256(weights.read_bytes()).hexdigest()}  {weights.name}\n")
+    return path
 
 
 def load_weights(network: torch.nn.Module, weights: str | Path | None = None) -> torch.nn.Module:
@@ -39,25 +64,31 @@ def load_weights(network: torch.nn.Module, weights: str | Path | None = None) ->
         weights: a checkpoint; None takes the released weights.
 
     Raises:
-        InputError: the file is missing, is not a checkpoint, or does not fit the network.
+        InputError: the file is missing, is not a checkpoint, does not fit the network, or is not what was released.
     """
     path = default_weights_path() if weights is None else Path(weights)
-    if not path.is_file():
-        raise InputError(f"weights {path}: no such file. Train first, or leave them out to use the released ones.")
+    content = _read(path, released=weights is None)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise InputError(f"weights {path}: not a readable checkpoint ({type(error).__name__}).") from error
     state = state.get("network", state) if isinstance(state, dict) else state
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[-1].strip()[:200]
+        reason = _what_changed(state) or str(error).splitlines()[-1].strip()[:200]
         raise InputError(
             f"weights {path}: the checkpoint does not fit the network ({reason}). "
             "It must come from the same version and the same network_def."
         ) from error
     return network
+
+
+def _what_changed(state: object) -> str:
+    """Why a checkpoint of an earlier version does not fit; empty if it is none."""
+    if isinstance(state, dict) and "vqvae.content_encoder.fine_quantizer.codebook" in state:
+        return "it is older than the residual stages of the fine content codes; train again, or take the released one"
+    return ""
 
 
 def load_corrector(weights: str | Path | None = None, device: torch.device | str = "cpu") -> MotionCorrector:
@@ -70,3 +101,28 @@ def load_corrector(weights: str | Path | None = None, device: torch.device | str
     load_weights(network, weights)
     # torch's overloads of Module.to leave out memory_format.
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _read(path: Path, released: bool) -> bytes:
+    """A checkpoint file; one that was released only with the checksum that it was given."""
+    if not path.is_file():
+        raise InputError(f"weights {path}: no such file. Train first, or leave them out to use the released ones.")
+    try:
+        content = path.read_bytes()
+        wanted = checksum_path(path).read_text(encoding="ascii").split()[0] if released else None
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        raise InputError(
+            f"weights {path}: the file or its checksum {checksum_path(path).name} cannot be read "
+            f"({type(error).__name__}). Check permissions, or install MoCoDis again."
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if wanted not in (None, found):
+        raise InputError(
+            f"weights {path}: not the released ones (SHA-256 {found[:12]}..., expected {wanted[:12]}...), but "
+            "damaged or exchanged. Install MoCoDis again, or give weights of your own by name (--weights)."
+        )
+    return content
+
+
+if __name__ == "__main__":
+    print(write_checksum(default_weights_path()))

@@ -6,8 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
 
 import matplotlib.image
 import nibabel as nib
@@ -17,17 +15,10 @@ import torch
 
 from mocodis_monai import __version__, cli
 from mocodis_monai.errors import InputError
+from mocodis_monai.inferers import VolumeCorrection
 from mocodis_monai.motion import FAMILIES, LINE_ORDERS
 
 ROOT = Path(__file__).parents[1]
-
-
-class FakeCorrection(NamedTuple):
-    corrected: torch.Tensor
-    uncertainty: torch.Tensor
-    artifact_map: torch.Tensor
-    motion_score_mm: torch.Tensor
-    slice_axis: int
 
 
 class FakeCorrector:
@@ -38,10 +29,14 @@ class FakeCorrector:
     def __init__(self, network, **options):
         FakeCorrector.asked = {"network": network, **options}
 
-    def correct(self, data, spacing_mm):
+    def correct(self, data, spacing_mm, on_progress):
         assert data.dtype == torch.float32 and data.ndim == 3 and len(spacing_mm) == 3
-        scores = torch.tensor([1.0, 2.0, 6.0])
-        return FakeCorrection(data / 2, data / 10, data * 0, scores, 2)
+        on_progress(1, 1)
+        scores = torch.full((data.shape[2],), torch.nan)
+        scores[:3] = torch.tensor([1.0, 2.0, 6.0])
+        gate = torch.zeros(data.shape[2])
+        gate[:3] = torch.tensor([0.0, 1.0, 1.0])
+        return VolumeCorrection(data / 2, data / 10, data * 0 + 3, scores, gate, 2)
 
 
 def fake_load_corrector(weights=None, device="cpu"):
@@ -52,13 +47,8 @@ def fake_load_corrector(weights=None, device="cpu"):
 
 @pytest.fixture
 def fake_network(monkeypatch):
-    for name, members in {
-        "mocodis_monai.inferers": {"VolumeCorrector": FakeCorrector},
-        "mocodis_monai.release": {"load_corrector": fake_load_corrector},
-    }.items():
-        module = ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("mocodis_monai.correction.VolumeCorrector", FakeCorrector)
+    monkeypatch.setattr("mocodis_monai.correct_run.load_corrector", fake_load_corrector)
 
 
 @pytest.fixture
@@ -84,11 +74,19 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.is_file())
 
 
-def test_nothing_heavy_is_loaded_before_it_is_needed():
-    heavy = "{'torch', 'monai', 'numpy', 'matplotlib'}"
-    code = f"import sys, mocodis_monai.cli; print(sorted({heavy} & set(sys.modules)))"
+@pytest.mark.parametrize("arguments", [["--help"], ["correct", "--help"], ["--version"]])
+def test_help_is_quick_and_loads_nothing_heavy(arguments):
+    heavy = "{'torch', 'monai', 'numpy', 'matplotlib', 'nibabel', 'pydicom'}"
+    code = (
+        "import atexit, sys, time; from mocodis_monai import cli; "
+        f"atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), time.process_time(), file=sys.stderr)); "
+        f"sys.argv = ['mocodis', *{arguments}]; cli.main()"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    loaded, seconds = done.stderr.rsplit(maxsplit=1)
+    assert loaded == "[]"
+    assert float(seconds) < 1  # of the processor, Python's own start included: others may be using it too
+    assert done.stdout
 
 
 def test_version_help_and_usage(monkeypatch, capsys):
@@ -97,7 +95,10 @@ def test_version_help_and_usage(monkeypatch, capsys):
     assert mocodis(monkeypatch, "--help") == 0
     assert "simulate" in capsys.readouterr().out
     assert mocodis(monkeypatch, "correct", "only-one.nii") == 2
-    assert mocodis(monkeypatch, "correct", "a.nii", "b.nii", "--fidelity", "1.5") == 2
+    for wrong in (["--fidelity", "1.5"], ["--jobs", "0"], ["--picture", "p.png", "--no-picture"], ["--max-gb", "-1"]):
+        assert mocodis(monkeypatch, "correct", "a.nii", "b.nii", *wrong) == 2
+    assert mocodis(monkeypatch, "correct", "a.nii", "b.nii", "--slice-axis", 1, "--phase-encode-axis", 1) == 2
+    assert "the same as --slice-axis" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("fake_network")
@@ -107,20 +108,24 @@ def test_correct_writes_the_volume_and_a_picture(scan, tmp_path, monkeypatch, ca
     assert (after.shape, after.get_data_dtype()) == (before.shape, np.float32)
     np.testing.assert_array_equal(after.affine, before.affine)
     np.testing.assert_array_equal(after.get_fdata(), before.get_fdata() / 2)
-    assert names(tmp_path) == ["out.nii.gz", "out.png"]
+    assert names(tmp_path) == ["out.nii.gz", "out.png", "results.jsonl"]
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
-    assert "2.00 mm" in said and str(tmp_path / "out.png") in said and "Research use only" in said
+    assert "2.00 mm (median over 3 slices)" in said and "partly corrected (gate 0.67)" in said
+    assert str(tmp_path / "out.png") in said and "Research use only" in said
+    (record,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    assert (record["scan"], record["output"], record["status"]) == ("scan.nii.gz", "out.nii.gz", "done")
+    assert (record["motion_score_mm"], record["gate"], record["log_likelihood_nats"]) == (2, 0.6667, -3)
 
 
 @pytest.mark.usefixtures("fake_network")
 def test_correct_hands_its_options_on(scan, tmp_path, monkeypatch):
-    options = ["--no-picture", "--uncertainty", tmp_path / "u.nii", "--fidelity", 0.5, "--guidance", 0.25]
+    options = ["--no-picture", "--uncertainty", "--fidelity", 0.5, "--guidance", 0.25]
     options += ["--slice-axis", 1, "--device", "cpu"]
     assert mocodis(monkeypatch, "correct", scan, tmp_path / "o.nii", *options) == 0
-    assert names(tmp_path) == ["o.nii", "u.nii"]
+    assert names(tmp_path) == ["o.nii", "o_uncertainty.nii.gz", "results.jsonl"]
     np.testing.assert_allclose(
-        nib.load(tmp_path / "u.nii").get_fdata(), nib.load(scan).get_fdata() / 10, rtol=1e-6
+        nib.load(tmp_path / "o_uncertainty.nii.gz").get_fdata(), nib.load(scan).get_fdata() / 10, rtol=1e-6
     )
     asked = FakeCorrector.asked
     assert (asked["network"], asked["slice_axis"], asked["fidelity"], asked["guidance"]) == (
@@ -129,7 +134,7 @@ def test_correct_hands_its_options_on(scan, tmp_path, monkeypatch):
         0.5,
         0.25,
     )
-    assert asked["progress"] is True and str(asked["device"]) == "cpu" and asked["num_samples"] >= 2
+    assert str(asked["device"]) == "cpu" and asked["num_samples"] >= 2
     assert mocodis(monkeypatch, "correct", scan, tmp_path / "p.nii", "--no-picture") == 0
     assert FakeCorrector.asked["num_samples"] == 0  # the samples take most of the time
 
@@ -170,19 +175,21 @@ def test_bad_input_gives_one_line_and_no_output(kind, command, tmp_path, monkeyp
     [
         (["--weights", "missing.pt"], "missing.pt: no such checkpoint"),
         (["--picture", "out.jpg"], "out.jpg: the name must end in .png"),
-        (["--uncertainty", "no/such/u.nii"], "does not exist"),
-        (["--uncertainty", "out.nii"], "two outputs"),
-        (["--uncertainty", "scans/scan.nii.gz"], "overwrite the input"),
+        (["--picture", "no/such/p.png"], "does not exist"),
+        (["--report", "report.txt"], "report.txt: the name must end in .html"),
+        (["--picture", "link.png"], "overwrite the input"),
+        (["--slice-axis", "1", "--phase-encode-axis", "2", "--max-gb", "0.000001"], "GB are allowed"),
     ],
 )
 @pytest.mark.usefixtures("fake_network")
 def test_bad_options_give_one_line_and_no_output(arguments, words, scan, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     content = scan.read_bytes()
+    (tmp_path / "link.png").symlink_to(scan)
     assert mocodis(monkeypatch, "correct", scan, "out.nii", *arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and words in said and said.count("\n") == 1
-    assert names(tmp_path) == [] and scan.read_bytes() == content
+    assert names(tmp_path) == ["link.png"] and scan.read_bytes() == content
 
 
 @pytest.mark.parametrize("content", ["not a checkpoint", {"other.weight": torch.zeros(3)}, [1, 2]])
@@ -200,7 +207,7 @@ def test_a_failure_on_the_last_output_takes_back_the_others(scan, tmp_path, monk
     def no_space(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mocodis_monai.report.save_comparison", no_space)
+    monkeypatch.setattr("mocodis_monai.correction.save_comparison", no_space)
     assert mocodis(monkeypatch, "correct", scan, tmp_path / "out.nii.gz") == 1
     assert "No space left" in capsys.readouterr().err
     assert names(tmp_path) == []

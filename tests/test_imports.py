@@ -21,8 +21,13 @@ LAYERS = [
     {"transforms"},
     {"networks"},
     {"sampling", "parallel", "losses", "inferers", "metrics", "engines", "handlers"},
-    {"evaluation", "report", "gallery", "release"},
-    {"label_app"},
+    {"evaluation", "report", "gallery", "release", "simulation"},
+    {"scans", "ledger"},
+    {"correction"},
+    {"batch"},
+    {"console", "run_report"},
+    {"correct_run"},
+    {"export", "label_app"},
     {"cli"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_the_bundle_lies_beside_the_package_inside_it_or_around_it(monkeypatch, 
 
 def test_no_bundle_is_an_error_that_says_what_was_expected(monkeypatch, tmp_path):
     monkeypatch.setattr(release, "__file__", str(tmp_path / "mocodis_monai" / "release.py"))
-    with pytest.raises(FileNotFoundError, match=r"expected a folder `bundle` with configs/train\.yaml"):
+    with pytest.raises(InputError, match=r"expected a folder `bundle` with configs/train\.yaml"):
         bundle_root()
 
 
@@ -122,6 +123,42 @@ def test_a_checkpoint_of_something_else(network, tmp_path, state):
         load_weights(network, tmp_path / "model.pt")
 
 
+@pytest.fixture
+def released(monkeypatch, tmp_path, network) -> Path:
+    """Weights in the place of the released ones, with their checksum."""
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    release.write_checksum(path)
+    monkeypatch.setattr(release, "default_weights_path", lambda: path)
+    return path
+
+
+def test_the_checksum_of_the_released_weights_is_up_to_date():
+    path = default_weights_path()
+    written = release.checksum_path(path).read_text()
+    assert written == f"{hashlib.sha256(path.read_bytes()).hexdigest()}  model.pt\n", (
+        "other weights were put into the bundle; if that was meant, run `python -m mocodis_monai.release`"
+    )
+
+
+def test_released_weights_load_with_their_checksum_only(network, released):
+    assert load_weights(network) is network
+    torch.save(nn.Linear(3, 2).state_dict(), released)  # good weights, but others
+    with pytest.raises(InputError, match=r"model\.pt: not the released ones .*--weights"):
+        load_weights(network)
+    load_weights(network, released)  # named by the user: they are the user's own
+    release.write_checksum(released)
+    load_weights(network)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"0" * 64 + b"  model.pt\n"])
+def test_a_checksum_that_is_missing_or_wrong_refuses_the_released_weights(network, released, content):
+    checksum = release.checksum_path(released)
+    checksum.unlink() if content is None else checksum.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.pt: .*(checksum|not the released ones)"):
+        load_weights(network)
+
+
 @pytest.mark.parametrize("name", ["missing.pt", "."])
 def test_a_missing_file(network, tmp_path, name):
     with pytest.raises(InputError, match=r"no such file\. Train first"):
@@ -134,3 +171,11 @@ def test_the_corrector_comes_with_its_weights_ready_to_correct(tmp_path):
     loaded = load_corrector(tmp_path / "model.pt")
     assert not loaded.training
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in trained.state_dict().items())
+
+
+def test_a_checkpoint_of_an_earlier_version_hears_what_changed(network, tmp_path):
+    state = network.state_dict()
+    state["vqvae.content_encoder.fine_quantizer.codebook"] = torch.zeros(512, 8)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="older than the residual stages of the fine content codes"):
+        load_weights(network, tmp_path / "model.pt")

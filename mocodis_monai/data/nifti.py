@@ -7,12 +7,13 @@ back with the shape that it had.
 
 from __future__ import annotations
 
-import uuid
+import gzip
+import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
@@ -21,15 +22,19 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from mocodis_monai import __version__
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
 from mocodis_monai.errors import InputError
 
 __all__ = ["Volume", "check_outputs", "list_volumes", "read_volume", "staged", "stem", "write_volume"]
 
-EXTENSIONS = (".nii.gz", ".nii")
 # Interpolation and filtering leave small negative values in a magnitude image; a phase image has far larger.
 NEGATIVE_TOLERANCE = 0.01
+# From microscopy to far beyond any scanner: a voxel size outside is a damaged header.
+SPACING_MM = (1e-3, 1e3)
 _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 _READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, MemoryError)
+_CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header
+_CHUNK = 1 << 20
 
 
 class Volume(NamedTuple):
@@ -41,30 +46,43 @@ class Volume(NamedTuple):
     path: Path
     shape: tuple[int, ...]  # as in the file: (x, y), (x, y, z) or (x, y, z, 1)
     header: Any  # the nibabel header of the file
+    phase_encode_axis: int | None = None  # 0, 1 or 2, where the header (dim_info) says it
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, max_bytes: int = MAX_BYTES) -> Volume:
     """Read a NIfTI magnitude volume as float32 with its scaling (slope, intercept) applied.
 
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        max_bytes: the most that the image may take, decompressed and as float32; looked up in its header before
+            anything is decompressed, so that a gzip bomb does no harm.
+
     Raises:
-        InputError: the file is missing, is not a whole NIfTI image, is 4D, complex or RGB, holds NaN or
-            infinite, constant or clearly negative values, or has no usable geometry.
+        InputError: the file is missing, is not a whole NIfTI image, is too large, is 4D, complex or RGB, holds
+            NaN or infinite, constant or clearly negative values, or has no usable geometry.
     """
     path = Path(path)
-    image = _open(path)
-    _check_header(path, image)
-    try:
-        stored = image.get_fdata(dtype=np.float32, caching="unchanged")
-    except _READ_FAILURES as error:
-        raise InputError(
-            f"{path}: the image data cannot be read ({_reason(error)}); "
-            "the file is truncated, damaged or too large. Copy or convert it again."
-        ) from error
+    with _stream(path) as stream:
+        image = _open(path, stream, max_bytes)
+        try:
+            # What overflows becomes infinite, and that is refused below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                stored = image.get_fdata(dtype=np.float32, caching="unchanged")
+            _read_to_end(path, stream, max_bytes)
+        except _READ_FAILURES as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{path}: the image data cannot be read ({reason(error)}); "
+                "the file is truncated, damaged or too large. Copy or convert it again."
+            ) from error
     x, y, z = (*image.shape, 1)[:3]
     data = np.array(stored.reshape(x, y, z), order="C")  # a copy: the file may be mapped into memory
+    del stored
     _check_values(path, data)
+    phase = image.header.get_dim_info()[1]
     return Volume(
-        data, _affine(path, image), _spacing_mm(path, image), path, tuple(image.shape), image.header
+        data, _affine(path, image), _spacing_mm(path, image), path, tuple(image.shape), image.header, phase
     )
 
 
@@ -112,7 +130,7 @@ def list_volumes(folder: str | Path) -> list[dict[str, str]]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files.")
     files = sorted(
-        f for f in folder.iterdir() if f.is_file() and f.name.endswith(EXTENSIONS) and f.name[0] != "."
+        f for f in folder.iterdir() if f.is_file() and f.name.lower().endswith(EXTENSIONS) and f.name[0] != "."
     )
     if not files:
         raise InputError(f"{folder}: no .nii or .nii.gz file in this folder. Convert DICOM with dcm2niix.")
@@ -124,74 +142,65 @@ def list_volumes(folder: str | Path) -> list[dict[str, str]]:
     return [{"image": str(file)} for file in files]
 
 
-def stem(path: str | Path) -> str:
-    """The file name without ``.nii`` or ``.nii.gz``."""
-    name = Path(path).name
-    return next((name[: -len(e)] for e in EXTENSIONS if name.endswith(e)), Path(name).stem)
-
-
-def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
-    """Refuse, before any work is done, outputs that cannot be written or would destroy something.
-
-    Raises:
-        InputError: a folder that is missing, an output that is a folder, an input, or given twice.
-    """
-    for index, path in enumerate(outputs):
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: the folder {path.parent} does not exist. Make it first.")
-        if path.is_dir():
-            raise InputError(f"{path}: this is a folder. Give the name of a file to write.")
-        if any(_same_file(path, source) for source in inputs):
-            raise InputError(f"{path}: this would overwrite the input. Give the output another name.")
-        if any(_same_file(path, other) for other in outputs[:index]):
-            raise InputError(f"{path}: two outputs have this name. Give each its own.")
-
-
 @contextmanager
-def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside ``paths``; renamed to them together at the end, or removed on any failure.
-
-    Raises:
-        InputError: the disk refuses to write or rename.
-    """
-    token = uuid.uuid4().hex[:12]
-    temporaries = tuple(p.with_name(f".mocodis-{token}-{i}{_suffix(p)}") for i, p in enumerate(paths))
-    placed: list[Path] = []
-    try:
-        yield temporaries
-        for temporary, path in zip(temporaries, paths):
-            temporary.replace(path)
-            placed.append(path)
-    except BaseException as error:
-        for path in (*temporaries, *placed):
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            where = ", ".join(str(p) for p in paths)
-            raise InputError(
-                f"{where}: cannot be written ({_reason(error)}). Check space and permissions."
-            ) from error
-        raise
-
-
-def _open(path: Path) -> Any:
+def _stream(path: Path) -> Iterator[IO[bytes]]:
+    """The file, decompressed as it is read."""
     if path.is_dir():
-        raise InputError(
-            f"{path}: this is a folder. Give one .nii or .nii.gz file; convert DICOM with dcm2niix."
-        )
-    if not path.exists():
+        raise InputError(f"{path}: this is a folder. Give one .nii or .nii.gz file.")
+    if not path.is_file():
         raise InputError(f"{path}: no such file. Check the path.")
+    if not path.name.lower().endswith(EXTENSIONS):
+        raise InputError(f"{path}: the name does not end in .nii or .nii.gz. Convert the image to NIfTI.")
     try:
-        image = nib.load(path)
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+            yield cast("IO[bytes]", stream)
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be opened ({reason(error)}). Check its permissions.") from error
+
+
+def _open(path: Path, stream: IO[bytes], max_bytes: int) -> Any:
+    """The image behind ``stream``, its header checked and none of its data read yet."""
+    try:
+        image_class = _class_of(path, stream, max_bytes)
+        image = image_class.from_stream(stream)
     except _READ_FAILURES as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{path}: not a NIfTI image, or a damaged one ({_reason(error)}). "
-            "Give a .nii or .nii.gz file; DICOM can be converted with dcm2niix."
+            f"{path}: not a NIfTI image, or a damaged one ({reason(error)}). Give a whole .nii or .nii.gz file."
         ) from error
-    if not isinstance(image, (nib.Nifti1Image, nib.Nifti2Image)):
-        raise InputError(
-            f"{path}: this is a {type(image).__name__}, not a single-file NIfTI. Convert it to .nii.gz."
-        )
+    _check_header(path, image)
     return image
+
+
+def _class_of(path: Path, stream: IO[bytes], max_bytes: int) -> Any:
+    """NIfTI-1 or NIfTI-2; refuses what would be too large before its extensions or data are decompressed."""
+    block = stream.read(max(_CLASSES))
+    stream.seek(0)
+    size = next((n for n in _CLASSES if n in (int.from_bytes(block[:4], order) for order in ("little", "big"))), None)
+    if size is None or len(block) < size:
+        raise ImageFileError("it does not begin as one")
+    header = _CLASSES[size].header_class(block[:size], check=False)
+    if bytes(header["magic"])[:2] != b"n+":
+        raise ImageFileError("its header and its data are in two files")
+    num_axes, start = int(header["dim"][0]), float(header["vox_offset"])
+    if not 1 <= num_axes <= 7 or not 0 <= start < math.inf:
+        raise ImageFileError(f"{num_axes} axes, data at byte {start:g}")
+    shape = tuple(int(n) for n in header["dim"][1 : num_axes + 1])
+    as_stored = int(start) + math.prod(max(n, 0) for n in shape) * header.get_data_dtype().itemsize
+    check_size(path, shape, max_bytes, as_stored)
+    return _CLASSES[size]
+
+
+def _read_to_end(path: Path, stream: IO[bytes], max_bytes: int) -> None:
+    """To the end of a compressed file, where its checksum is: damaged voxels decompress without complaint."""
+    if not isinstance(stream, gzip.GzipFile):
+        return
+    while stream.read(_CHUNK):
+        if stream.tell() > max_bytes:
+            raise InputError(
+                f"{path}: it goes on after the image, beyond {max_bytes / 1e9:g} GB. Convert the image again."
+            )
 
 
 def _check_header(path: Path, image: Any) -> None:
@@ -251,14 +260,20 @@ def _spacing_mm(path: Path, image: Any) -> tuple[float, float, float]:
     except KeyError as error:
         raise InputError(f"{path}: unknown unit code {error} in xyzt_units. Set it to mm.") from error
     x, y, z = (float(v) * _MM_PER_UNIT.get(unit, 1.0) for v in voxel_sizes(image.affine))
+    low, high = SPACING_MM
+    if min(x, y, z) < low or max(x, y, z) > high:
+        raise InputError(
+            f"{path}: voxel sizes {x:g} x {y:g} x {z:g} mm, where {low:g} to {high:g} mm are allowed. "
+            "Mend the header's affine or its unit."
+        )
     return x, y, z
 
 
 def _geometry(like: Volume | str | Path) -> tuple[Any, np.ndarray, tuple[int, ...], Path]:
     if isinstance(like, Volume):
         return like.header, like.affine, like.shape, like.path
-    image = _open(Path(like))
-    _check_header(Path(like), image)
+    with _stream(Path(like)) as stream:
+        image = _open(Path(like), stream, MAX_BYTES)
     return image.header, image.affine, tuple(image.shape), Path(like)
 
 
@@ -277,18 +292,3 @@ def _anonymous(header: Any) -> Any:
     header.set_data_dtype(np.float32)
     header.set_slope_inter(None, None)
     return header
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    if path.exists() and other.exists():
-        return path.samefile(other)
-    return path.resolve() == other.resolve()
-
-
-def _suffix(path: Path) -> str:
-    return next((e for e in EXTENSIONS if path.name.endswith(e)), path.suffix)
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:120]

@@ -1,0 +1,120 @@
+"""Correct many scans: several at once, going on when one fails, leaving out what is finished."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mocodis_monai.correction import ScanCorrector
+from mocodis_monai.errors import InputError
+from mocodis_monai.ledger import DONE, FAILED, Ledger
+from mocodis_monai.scans import Scan
+
+__all__ = ["Outcome", "correct_scans"]
+
+
+class Outcome(NamedTuple):
+    """What became of a scan: its line of ``results.jsonl``, and whether an earlier run had finished it."""
+
+    scan: Scan
+    record: dict[str, Any]
+    skipped: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be corrected."""
+        return self.record["status"] == FAILED
+
+
+class _Stopped(Exception):
+    """The run was interrupted."""
+
+
+class _Run(NamedTuple):
+    corrector: ScanCorrector
+    ledger: Ledger
+    picture: Path | None
+    advance: Callable[[float], None]
+    stop: threading.Event
+
+
+def correct_scans(
+    scans: Sequence[Scan],
+    corrector: ScanCorrector,
+    ledger: Ledger,
+    jobs: int = 1,
+    picture: Path | None = None,
+    advance: Callable[[float], None] = lambda scans: None,
+) -> Iterator[Outcome]:
+    """Correct the scans and yield what became of each, as they get done.
+
+    The records of those that were corrected are put into the ledger; those that failed are up to the caller.
+
+    Args:
+        scans: what to correct.
+        corrector: corrects one.
+        ledger: of the folder of the outputs.
+        jobs: scans at once; the threads of the processor are shared among them.
+        picture: where the picture of a single scan goes; None draws beside each output.
+        advance: called with each share of a scan that is done, from several threads.
+    """
+    run = _Run(corrector, ledger, picture, advance, threading.Event())
+    threads = max(1, torch.get_num_threads() // jobs)
+    pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
+    try:
+        for future in as_completed([pool.submit(_attempt, run, scan) for scan in scans]):
+            outcome = future.result()
+            if not (outcome.skipped or outcome.failed):
+                ledger.put(outcome.record)
+            yield outcome
+    finally:
+        run.stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _attempt(run: _Run, scan: Scan) -> Outcome:
+    share = _Share(run)
+    record: dict[str, Any] = {"scan": scan.name, "status": DONE, "output": run.ledger.key(scan.output)}
+    try:
+        fingerprint = run.corrector.fingerprint(scan)
+        results = run.corrector.results(scan, run.picture)
+        finished = run.ledger.finished(results, fingerprint)
+        if finished is None:
+            record |= {name: run.ledger.key(path) for name, path in results.items()}
+            record |= run.corrector.correct(scan, results, share.reach)
+            record |= {"fingerprint": fingerprint, "sha256": run.ledger.checksums(record)}
+        return Outcome(scan, finished or record, finished is not None)
+    except _Stopped:
+        raise
+    except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
+        return Outcome(scan, {**record, "status": FAILED, "error": _why(scan, error)}, False)
+    finally:
+        share.reach(1, 1)
+
+
+class _Share:
+    """How much of one scan is done."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run, self.done = run, 0.0
+
+    def reach(self, slices: int, of: int) -> None:
+        if self.run.stop.is_set():
+            raise _Stopped
+        self.run.advance(slices / of - self.done)
+        self.done = slices / of
+
+
+def _why(scan: Scan, error: Exception) -> str:
+    """One line. Texts of other libraries are left out: they may quote a header, and a header names the patient."""
+    if isinstance(error, InputError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{scan.source}: unexpected {type(error).__name__} ({where}). Please report it."

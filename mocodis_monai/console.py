@@ -1,0 +1,56 @@
+"""What the command shows of a run: a progress bar with the time left, and a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mocodis_monai.batch import Outcome
+
+__all__ = ["print_table", "progress_bar"]
+
+MAX_ROWS = 60
+_SPEED_OVER_S = 600.0  # scans may take minutes: an average over less would jump
+
+
+@contextmanager
+def progress_bar(num_scans: int) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr, where that is a terminal; yields what is to be called with each share of a scan done."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("taken"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(
+        *columns, console=console, disable=not console.is_terminal, speed_estimate_period=_SPEED_OVER_S, transient=True
+    )
+    with bar:
+        task = bar.add_task("correcting" if num_scans == 1 else f"correcting {num_scans} scans", total=num_scans)
+        yield lambda share: bar.advance(task, share)
+
+
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """One row per scan, those that failed first; after many rows only how many there are more."""
+    table = Table("scan", "result")
+    for name in ("motion mm", "gate", "log-lik. nats", "time s"):
+        table.add_column(name, justify="right")
+    for outcome in sorted(outcomes, key=lambda o: (not o.failed, o.scan.name))[:MAX_ROWS]:
+        record = outcome.record
+        result = "failed" if outcome.failed else record["decision"]
+        numbers = (record.get(key) for key in ("motion_score_mm", "gate", "log_likelihood_nats", "time_s"))
+        texts = ("" if value is None else f"{value:.2f}" for value in numbers)
+        table.add_row(escape(outcome.scan.name), f"{result}, done before" if outcome.skipped else result, *texts)
+    console = Console()
+    console.print(table)
+    if len(outcomes) > MAX_ROWS:
+        console.print(f"and {len(outcomes) - MAX_ROWS} more, all in results.jsonl")

@@ -1,0 +1,125 @@
+"""A run of ``mocodis correct`` from what was asked to the exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mocodis_monai.batch import Outcome, correct_scans
+from mocodis_monai.console import print_table, progress_bar
+from mocodis_monai.correction import ScanCorrector, Settings
+from mocodis_monai.data.files import check_outputs, sha256_of
+from mocodis_monai.errors import InputError
+from mocodis_monai.ledger import RESULTS, Ledger
+from mocodis_monai.release import default_weights_path, load_corrector
+from mocodis_monai.run_report import save_run_report
+from mocodis_monai.scans import Scan, find_scans
+from mocodis_monai.transforms.volumes import make_output_dir
+
+__all__ = ["Request", "run_correction"]
+
+
+class Request(NamedTuple):
+    """What the user asks for.
+
+    Attributes:
+        source: a file, a DICOM series or a folder of many scans.
+        output: a file for a NIfTI file, else a folder.
+        settings: of the correction.
+        weights: a checkpoint; None takes the released one.
+        device: auto, cpu or cuda.
+        jobs: scans at once.
+        picture: PNG of a single scan; None draws beside each output.
+        report: HTML page of the run.
+    """
+
+    source: Path
+    output: Path
+    settings: Settings
+    weights: Path | None = None
+    device: str = "auto"
+    jobs: int = 1
+    picture: Path | None = None
+    report: Path | None = None
+
+
+def run_correction(request: Request) -> int:
+    """Correct what is asked for and say what became of it; 0 if all went well, 1 if a scan of many failed.
+
+    Raises:
+        InputError: nothing can be corrected as asked, or the one scan failed; nothing was written then.
+    """
+    scans = find_scans(request.source, request.output)
+    many = scans[0].output != request.output
+    folder = request.output if many else request.output.parent
+    if many and request.picture:
+        raise InputError("--picture: each scan of a folder gets its own picture beside its output. Leave it out.")
+    _check_paths(request, scans)
+    weights = request.weights or default_weights_path()
+    device = device_of(request.device)
+    network = load_corrector(request.weights, device)
+    corrector = ScanCorrector(network, sha256_of([weights]), request.settings, device)
+    ledger = Ledger(make_output_dir(folder) if many else folder)
+    outcomes = []
+    with progress_bar(len(scans)) as advance:
+        for outcome in correct_scans(scans, corrector, ledger, request.jobs, request.picture, advance):
+            if outcome.failed and not many:
+                raise InputError(outcome.record["error"])
+            if outcome.failed:
+                ledger.put(outcome.record)
+            outcomes.append(outcome)
+    if request.report:
+        save_run_report(request.report, outcomes, folder)
+    _tell(outcomes, ledger, many, request.report)
+    return int(any(outcome.failed for outcome in outcomes))
+
+
+def _check_paths(request: Request, scans: list[Scan]) -> None:
+    """Refuse names that cannot be written or would overwrite an input, before anything is done."""
+    for name, path, ending in (("--picture", request.picture, ".png"), ("--report", request.report, ".html")):
+        if path is not None and path.suffix.lower() != ending:
+            raise InputError(f"{name} {path}: the name must end in {ending}. Change it.")
+    outputs = [path for path in (request.picture, request.report) if path is not None]
+    if len(scans) == 1 and not scans[0].source.is_dir() and scans[0].output == request.output:
+        outputs += [scans[0].output]
+    inputs = [file for scan in scans for file in scan.files] if outputs else []
+    check_outputs(outputs, [*inputs, *([request.weights] if request.weights else [])])
+
+
+def device_of(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | None) -> None:
+    if many:
+        print_table(outcomes)
+        for outcome in outcomes:
+            if outcome.failed:
+                print(f"failed: {outcome.record['error']}")
+        failed = sum(outcome.failed for outcome in outcomes)
+        skipped = sum(outcome.skipped for outcome in outcomes)
+        print(f"{len(outcomes) - failed - skipped} corrected, {skipped} done before, {failed} failed")
+    else:
+        _tell_one(outcomes[0], ledger)
+    print(f"{'results':<20}{ledger.path}")
+    if report:
+        print(f"{'report':<20}{report}")
+    print("Research use only: not a medical device.")
+
+
+def _tell_one(outcome: Outcome, ledger: Ledger) -> None:
+    record = outcome.record
+    if record["motion_score_mm"] is not None:
+        slices = f"(median over {record['num_slices']} slices)"
+        print(f"{'estimated motion':<20}{record['motion_score_mm']:.2f} mm {slices}")
+        print(f"{'log-likelihood':<20}{record['log_likelihood_nats']:.2f} nats per code")
+    print(f"{'decision':<20}{record['decision']} (gate {record['gate']:.2f})")
+    print(f"{'time':<20}{record['time_s']:.1f} s{', by an earlier run' if outcome.skipped else ''}")
+    for name in RESULTS:
+        if record.get(name):
+            print(f"{name:<20}{ledger.folder / record[name]}")

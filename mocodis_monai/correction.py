@@ -1,0 +1,201 @@
+"""Correct one scan from file to file: read, correct, write all its results at once, and say what was found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mocodis_monai import __version__
+from mocodis_monai.data.files import MAX_BYTES, sha256_of, staged
+from mocodis_monai.errors import InputError
+from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis
+from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.report import save_comparison
+from mocodis_monai.scans import Image, Scan, read_scan
+from mocodis_monai.transforms.volumes import make_output_dir
+
+__all__ = ["ScanCorrector", "Settings", "default_picture"]
+
+UNCERTAINTY_SAMPLES = 4
+_DRAWING = threading.Lock()  # matplotlib is not made for several threads
+
+
+class Settings(NamedTuple):
+    """What is asked of a correction.
+
+    Attributes:
+        fidelity: 0 takes what the codes draw, 1 all detail of the input.
+        guidance: strength of the prior; None takes the network's own.
+        slice_axis: axis of the file across the slices; None lets the scan say it.
+        phase_encode_axis: axis of the file that the ghosts run along; None lets the header say it, if it does.
+        uncertainty: also write the uncertainty map.
+        pictures: also draw before, after and difference.
+        max_bytes: the most that an image may take, decompressed and as float32.
+    """
+
+    fidelity: float = 1.0
+    guidance: float | None = None
+    slice_axis: int | None = None
+    phase_encode_axis: int | None = None
+    uncertainty: bool = False
+    pictures: bool = True
+    max_bytes: int = MAX_BYTES
+
+
+class ScanCorrector:
+    """Corrects scans with one network and one set of settings; several threads may use it at once.
+
+    Args:
+        network: the corrector.
+        weights_sha256: of its weights, for the fingerprint.
+        settings: what is asked.
+        device: where to compute.
+
+    Raises:
+        ValueError: ``slice_axis`` and ``phase_encode_axis`` are the same: such slices hold no ghost to correct.
+    """
+
+    def __init__(self, network: MotionCorrector, weights_sha256: str, settings: Settings, device: torch.device) -> None:
+        if settings.slice_axis is not None and settings.slice_axis == settings.phase_encode_axis:
+            raise ValueError(f"slice_axis={settings.slice_axis} is the phase_encode_axis too; give another or None.")
+        self.network, self.settings, self.device = network, settings, device
+        self._common = {
+            "version": __version__,
+            "weights": weights_sha256,
+            "device": device.type,
+            **{name: getattr(settings, name) for name in ("fidelity", "guidance", "slice_axis", "phase_encode_axis")},
+        }
+
+    def fingerprint(self, scan: Scan) -> str:
+        """SHA-256 of all that the results depend on: the scan's content, the weights, the settings, the version.
+
+        Raises:
+            InputError: a file of the scan cannot be read.
+        """
+        try:
+            content = sha256_of(scan.files)
+        except OSError as error:
+            raise InputError(f"{scan.source}: cannot be read ({error.strerror}). Check its permissions.") from error
+        return hashlib.sha256(json.dumps({"input": content, **self._common}).encode()).hexdigest()
+
+    def results(self, scan: Scan, picture: Path | None = None) -> dict[str, Path]:
+        """Where each result of the scan goes: output, and as asked for uncertainty and picture."""
+        paths = {"output": scan.output}
+        if self.settings.uncertainty:
+            paths["uncertainty"] = scan.beside("_uncertainty.nii.gz")
+        if self.settings.pictures:
+            paths["picture"] = picture or default_picture(scan)
+        return paths
+
+    def correct(
+        self, scan: Scan, results: Mapping[str, Path], on_progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
+        """Write the results of one scan, all or none; what was found, ready for JSON.
+
+        Args:
+            scan: the scan.
+            results: where its results go, from :meth:`results`; folders that are missing are made.
+            on_progress: called with the slices done and of all there are to do; what it raises ends the correction.
+
+        Raises:
+            InputError: the scan cannot be corrected, or the results cannot be written.
+        """
+        start = time.monotonic()
+        image = read_scan(scan, self.settings.max_bytes)
+        found = self._compute(scan, image, on_progress)
+        for path in results.values():
+            make_output_dir(path.parent)
+        with staged(*results.values()) as temporaries:
+            places = dict(zip(results, temporaries))
+            image.write(places["output"], found.corrected)
+            if "uncertainty" in places:
+                image.write_map(places["uncertainty"], found.uncertainty)
+            if "picture" in places:
+                _draw(places["picture"], scan, image, found)
+        return {
+            **_summary(found),
+            "phase_encode_axis": self._phase_encode_axis(image),
+            "time_s": round(time.monotonic() - start, 2),
+            "device": self.device.type,
+            "version": __version__,
+        }
+
+    def _compute(
+        self, scan: Scan, image: Image, on_progress: Callable[[int, int], None] | None
+    ) -> VolumeCorrection:
+        axis, phase = self.settings.slice_axis, self._phase_encode_axis(image)
+        if phase is not None and image.data.shape[phase] == 1:
+            raise InputError(
+                f"{scan.source}: phase-encode axis {phase} has a single voxel (shape {image.data.shape}). "
+                "Give the axis that the ghosts run along, or leave it out."
+            )
+        if axis is None and image.slice_axis != phase:
+            axis = image.slice_axis
+        if axis is None:
+            axis = choose_slice_axis(image.data.shape, image.spacing_mm, phase)
+        corrector = VolumeCorrector(
+            self.network,
+            slice_axis=axis,
+            device=self.device,
+            fidelity=self.settings.fidelity,
+            guidance=self.settings.guidance,
+            num_samples=UNCERTAINTY_SAMPLES if self.settings.uncertainty else 0,
+        )
+        try:
+            return corrector.correct(torch.from_numpy(image.data), image.spacing_mm, on_progress)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            raise InputError(
+                f"{scan.source}: not enough memory for shape {image.data.shape}. Use fewer jobs, or a larger machine."
+            ) from error
+
+    def _phase_encode_axis(self, image: Image) -> int | None:
+        """What the user says, else what the header says."""
+        asked = self.settings.phase_encode_axis
+        return image.phase_encode_axis if asked is None else asked
+
+
+def default_picture(scan: Scan) -> Path:
+    """The picture beside the output."""
+    return scan.beside(".png")
+
+
+def _summary(found: VolumeCorrection) -> dict[str, Any]:
+    """Numbers over the slices that hold tissue; None where there is none."""
+    tissue = found.motion_score_mm.isfinite()
+    gate = found.gate[tissue]
+    surprise = found.artifact_map.movedim(found.slice_axis, 0)[tissue]
+    applied = float(gate.mean()) if len(gate) else 0.0
+    return {
+        "motion_score_mm": _rounded(found.motion_score_mm[tissue].median()) if len(gate) else None,
+        "gate": _rounded(torch.tensor(applied)),
+        "decision": "left alone" if applied == 0 else "corrected" if applied == 1 else "partly corrected",
+        "log_likelihood_nats": -_rounded(surprise.mean()) if len(gate) else None,
+        "num_slices": int(tissue.sum()),
+        "slice_axis": found.slice_axis,
+    }
+
+
+def _rounded(value: torch.Tensor) -> float:
+    return round(float(value), 4)
+
+
+def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None:
+    with _DRAWING:
+        save_comparison(
+            path,
+            image.data,
+            found.corrected,
+            image.spacing_mm,
+            affine=image.affine,
+            motion_score_mm=float(found.motion_score_mm.nanmedian()),
+            title=scan.source.name,
+        )

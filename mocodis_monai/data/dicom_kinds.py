@@ -1,0 +1,124 @@
+"""Which DICOM objects are magnitude MR images: what is refused, and the word for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+
+from mocodis_monai.data.dicom_files import shown
+from mocodis_monai.errors import InputError
+
+__all__ = ["MAX_VOXELS", "check_frame_kind", "check_object_kind"]
+
+# 2 GiB as float32; 512 x 512 x 2000 fits. A header that claims more is damaged or hostile.
+MAX_VOXELS = 2**29
+_CLASSES = {MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}
+# Words of ImageType, FrameType and ComplexImageComponent that say what the image is.
+_REFUSED_TYPES = {
+    "a localizer": ({"LOCALIZER", "SCOUT"}, "Give the series of the examination itself."),
+    "a mosaic, with all slices in one image": ({"MOSAIC"}, "Convert it with dcm2niix and give the NIfTI file."),
+    "a projection": (
+        {"PROJECTION IMAGE", "MAX_IP", "MIN_IP", "CSA MIP", "MAXIMUM", "MINIMUM"},
+        "Give the series that it was made from.",
+    ),
+    "a phase image": (
+        {"P", "PHASE", "PHASE MAP", "PHASE SUBTRACT", "VELOCITY", "VELOCITY MAP"},
+        "Give the magnitude series.",
+    ),
+    "a real part": ({"R", "REAL"}, "Give the magnitude series."),
+    "an imaginary part": ({"I", "IMAGINARY"}, "Give the magnitude series."),
+}
+_NEEDED = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+# GE keeps it here instead of in ImageType: private block GEMS_PARM_01.
+_GE_CREATOR, _GE_COMPONENT = "GEMS_PARM_01", 0x2F
+_GE_KINDS = {1: "PHASE", 2: "REAL", 3: "IMAGINARY"}
+
+
+def check_object_kind(path: Path, dataset: Dataset) -> None:
+    """Refuse what is not a grey-scale MR image with whole numbers of 8 or 16 bit.
+
+    Raises:
+        InputError: another modality or kind of object, colour, floating point, an empty or absurd size.
+    """
+    modality, sop_class = dataset.get("Modality"), dataset.get("SOPClassUID")
+    if modality != "MR":
+        raise InputError(f"{path}: the modality is {shown(modality)}; only MR images are corrected.")
+    if sop_class not in _CLASSES:
+        name = sop_class.name if isinstance(sop_class, UID) and sop_class.is_valid else "missing or unreadable"
+        raise InputError(
+            f"{path}: the kind of object (SOP class) is {name}; MR Image and Enhanced MR Image are corrected. "
+            "Give the series of the images themselves."
+        )
+    _check_pixels(path, dataset)
+    if int(dataset.get("InConcatenationTotalNumber") or 1) > 1:
+        raise InputError(f"{path}: one part of a concatenation. Export it as one multi-frame object.")
+    ge = dataset.get_private_item(0x0043, _GE_COMPONENT, _GE_CREATOR).value if _has_ge_component(dataset) else None
+    if ge in _GE_KINDS:
+        check_frame_kind(path, [], _GE_KINDS[ge])
+
+
+def check_frame_kind(path: Path, image_type: Iterable[str], complex_component: str | None) -> None:
+    """Refuse phase, real and imaginary images, localizers, mosaics and projections.
+
+    Raises:
+        InputError: ``image_type`` (ImageType, FrameType) or ``complex_component`` holds such a word.
+    """
+    # The first two values are ORIGINAL or DERIVED and PRIMARY or SECONDARY; none of the words is among those.
+    words = {str(word).strip().upper() for word in (*image_type, complex_component or "")}
+    for kind, (refused, remedy) in _REFUSED_TYPES.items():
+        found = words & refused
+        if found:
+            raise InputError(f"{path}: {kind} ({shown(sorted(found))} in its image type). {remedy}")
+
+
+def _check_pixels(path: Path, dataset: Dataset) -> None:
+    for keyword in _NEEDED:
+        if dataset.get(keyword) is None:
+            raise InputError(f"{path}: {keyword} is missing: the header is cut short or damaged. Export it again.")
+    samples, photometric = dataset.SamplesPerPixel, dataset.PhotometricInterpretation
+    if samples != 1 or photometric != "MONOCHROME2":
+        raise InputError(
+            f"{path}: {shown(samples)} samples per pixel, {shown(photometric)}: a colour or inverted image. "
+            "Give a grey-scale one (MONOCHROME2)."
+        )
+    allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
+    signed = dataset.PixelRepresentation
+    if allocated not in (8, 16) or not 1 <= stored <= allocated or high != stored - 1:
+        raise InputError(
+            f"{path}: {shown(allocated)} bits allocated, {shown(stored)} stored, high bit {shown(high)}; "
+            "8 or 16 bit whole numbers are read. Export it from the archive again."
+        )
+    if signed not in (0, 1):
+        raise InputError(f"{path}: PixelRepresentation is {shown(signed)}, not 0 or 1. Export it again.")
+    if "ModalityLUTSequence" in dataset:
+        raise InputError(f"{path}: intensities through a table (Modality LUT) are not read. Export without it.")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    shape = (dataset.Columns, dataset.Rows, frames)
+    if min(shape) < 1:
+        raise InputError(f"{path}: {shape[0]} columns, {shape[1]} rows, {frames} frames: no image. Export it again.")
+    if shape[0] * shape[1] * frames > MAX_VOXELS:
+        raise InputError(
+            f"{path}: {shape[0]} x {shape[1]} x {frames} voxels are more than the {MAX_VOXELS} that are read."
+        )
+    if frames > 1 and dataset.SOPClassUID == MRImageStorage:
+        raise InputError(f"{path}: {frames} frames in a single-frame MR Image object. Export it as Enhanced MR.")
+
+
+def _has_ge_component(dataset: Dataset) -> bool:
+    try:
+        dataset.get_private_item(0x0043, _GE_COMPONENT, _GE_CREATOR)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,160 @@
+"""Files that are never half-written: outputs are staged beside their place and renamed into it. Checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mocodis_monai.errors import InputError
+
+__all__ = ["MAX_BYTES", "check_outputs", "check_size", "reason", "sha256_of", "staged", "stem"]
+
+EXTENSIONS = (".nii.gz", ".nii")
+MAX_BYTES = 2_000_000_000
+"""The most that one image may take, decompressed and as float32: half a thousand million voxels."""
+_PREFIX = ".mocodis-"
+_CHUNK = 1 << 20
+
+
+def stem(path: str | Path) -> str:
+    """The file name without ``.nii`` or ``.nii.gz``."""
+    name = Path(path).name
+    return next((name[: -len(e)] for e in EXTENSIONS if name.lower().endswith(e)), Path(name).stem)
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """SHA-256 of the contents of one file; of several, in their order, SHA-256 of their names and checksums."""
+    digests = []
+    for file in files:
+        whole = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                whole.update(chunk)
+        digests.append((file.name, whole.hexdigest()))
+    if len(digests) == 1:
+        return digests[0][1]
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
+def check_size(path: Path, shape: Sequence[int], max_bytes: int, as_stored: int = 0) -> None:
+    """Refuse an image that would take too much memory, by what its header says of it.
+
+    Args:
+        path: where it is, for the message.
+        shape: of the image.
+        max_bytes: the most that it may take.
+        as_stored: bytes that it takes decompressed, before it becomes float32.
+
+    Raises:
+        InputError: it takes more.
+    """
+    needed = max(as_stored, 4 * math.prod(max(n, 0) for n in shape))
+    if needed > max_bytes:
+        raise InputError(
+            f"{path}: {needed / 1e9:.1f} GB when decompressed (shape {tuple(shape)}), where {max_bytes / 1e9:g} GB are "
+            "allowed. If the image is what it should be, allow more (--max-gb)."
+        )
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
+    """Refuse, before any work is done, outputs that cannot be written or would destroy something.
+
+    Raises:
+        InputError: a folder that is missing, an output that is a folder, an input, or given twice.
+    """
+    for index, path in enumerate(outputs):
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: the folder {path.parent} does not exist. Make it first.")
+        if path.is_dir():
+            raise InputError(f"{path}: this is a folder. Give the name of a file to write.")
+        if any(_same_file(path, source) for source in inputs):
+            raise InputError(f"{path}: this would overwrite the input. Give the output another name.")
+        if any(_same_file(path, other) for other in outputs[:index]):
+            raise InputError(f"{path}: two outputs have this name. Give each its own.")
+
+
+@contextmanager
+def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside ``paths``; renamed to them together at the end, or removed on any failure.
+
+    What is made under a name may be a file or a folder. What an earlier run that was killed left behind of the
+    same outputs is removed.
+
+    Raises:
+        InputError: the disk refuses to write or rename.
+    """
+    token = uuid.uuid4().hex[:12]
+    placed: list[Path] = []
+    for path in paths:
+        if not path.name.startswith(_PREFIX):
+            for orphan in path.parent.glob(f"{_head(path)}*"):
+                _remove(orphan)
+    temporaries = tuple(p.with_name(f"{_head(p)}{token}{_suffix(p)}") for p in paths)
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            _sync(temporary)
+        for temporary, path in zip(temporaries, paths):
+            _replace(temporary, path)
+            placed.append(path)
+    except BaseException as error:
+        for path in (*temporaries, *placed):
+            _remove(path)
+        if isinstance(error, OSError):
+            where = ", ".join(str(p) for p in paths)
+            raise InputError(f"{where}: cannot be written ({reason(error)}). Check space and permissions.") from error
+        raise
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, on one short line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:120]
+
+
+def _head(path: Path) -> str:
+    """How the temporary names of ``path`` begin: known to a later run, so that it can clean up."""
+    if path.name.startswith(_PREFIX):  # staged already, and once more by who writes it
+        return stem(path) + "-"
+    return f"{_PREFIX}{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename; a folder cannot replace one that has files, so the old one first steps aside."""
+    if not (temporary.is_dir() and path.is_dir()):
+        temporary.replace(path)
+        return
+    aside = temporary.with_name(f"{temporary.name}-old")
+    path.replace(aside)
+    temporary.replace(path)
+    _remove(aside)
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk before the rename, so that a power cut leaves the old file or the whole new one."""
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
+
+
+def _suffix(path: Path) -> str:
+    return next((e for e in EXTENSIONS if path.name.endswith(e)), path.suffix)

@@ -1,0 +1,191 @@
+"""What a scan is to the command: a NIfTI file, a DICOM file or a DICOM series in a folder; found, read and written."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+
+from mocodis_monai.data.dicom import is_dicom, read_dicom
+from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, write_derived
+from mocodis_monai.data.dicom_files import dicom_files
+from mocodis_monai.data.dicom_series import series_of
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, stem
+from mocodis_monai.data.nifti import Volume, read_volume, write_volume
+from mocodis_monai.errors import InputError
+
+__all__ = ["Image", "Scan", "find_scans", "read_scan"]
+
+POSTFIX = "_corrected"
+
+
+class Scan(NamedTuple):
+    """One scan to correct and where its results go.
+
+    Attributes:
+        name: how people and ``results.jsonl`` call it: its path below the folder that was given.
+        files: what it is made of, in order.
+        source: the file, or the folder of the series.
+        output: the corrected file, or the folder of the corrected series.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    source: Path
+    output: Path
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it is DICOM, and so its output is a folder."""
+        return not self.output.name.lower().endswith(EXTENSIONS)
+
+    def beside(self, ending: str) -> Path:
+        """The path of another result beside the output, such as ``_uncertainty.nii.gz``."""
+        name = self.output.name
+        return self.output.with_name((name if self.is_dicom else stem(name)) + ending)
+
+
+class Image(NamedTuple):
+    """The image of a scan, whatever its format.
+
+    Attributes:
+        data: float32, (x, y, z), in the intensities of the file.
+        affine: (4, 4), voxel to world.
+        spacing_mm: voxel size along x, y, z.
+        phase_encode_axis: 0, 1 or 2 where the header says it.
+        slice_axis: 0, 1 or 2 where the format says it.
+        write: writes a volume like it, (path, values): a file, or a folder for a DICOM series.
+        write_map: writes a map of its grid as NIfTI, (path, values).
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    phase_encode_axis: int | None
+    slice_axis: int | None
+    write: Callable[[Path, Any], Any]
+    write_map: Callable[[Path, Any], Any]
+
+
+def find_scans(source: Path, output: Path) -> list[Scan]:
+    """The scans of a file or of a folder with all its subfolders, by name; hidden files are left out.
+
+    Raises:
+        InputError: there is none, or ``output`` cannot hold the results.
+    """
+    if source.is_dir():
+        if output.resolve() == source.resolve() or source.resolve() in output.resolve().parents:
+            raise InputError(f"{output}: this lies in the folder of the inputs. Give another folder for the outputs.")
+        if output.exists() and not output.is_dir():
+            raise InputError(f"{output}: a file has this name. Give a folder for the outputs of a folder.")
+        return _in_folder(source, output)
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder. Check the path.")
+    if is_dicom(source):
+        return [_one_dicom(source, output)]
+    if not output.name.lower().endswith(EXTENSIONS):
+        raise InputError(f"{output}: the name must end in {' or '.join(EXTENSIONS)}. Change the output's name.")
+    check_outputs([output], [source])
+    return [Scan(source.name, (source,), source, output)]
+
+
+def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
+    """Read and check the image of a scan.
+
+    Raises:
+        InputError: it is no magnitude MR image that can be corrected, or is larger than ``max_bytes``.
+    """
+    if scan.is_dicom:
+        return _read_dicom(scan, max_bytes)
+    volume = read_volume(scan.source, max_bytes)
+
+    def write(path: Path, values: Any) -> Path:
+        return write_volume(path, values, like=volume._replace(data=np.empty(0)))
+
+    return Image(volume.data, volume.affine, volume.spacing_mm, volume.phase_encode_axis, None, write, write)
+
+
+def _read_dicom(scan: Scan, max_bytes: int) -> Image:
+    if scan.output.is_dir() and not is_derived(scan.output):  # of an earlier run it is replaced
+        check_output_dir(scan.output, scan.source)
+    series = read_dicom(scan.source, scan.files, max_bytes)
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    shape = tuple(series.image.shape)
+    like = Volume(np.empty(0), series.affine, series.spacing_mm, scan.source, shape, header)
+
+    def write(path: Path, values: Any) -> Path:
+        return write_derived(series, values, path)
+
+    def write_map(path: Path, values: Any) -> Path:
+        return write_volume(path, values, like)
+
+    return Image(
+        series.image.numpy(),
+        series.affine,
+        series.spacing_mm,
+        series.phase_encode_axis,
+        series.slice_axis,
+        write,
+        write_map,
+    )
+
+
+def _one_dicom(source: Path, output: Path) -> Scan:
+    """A DICOM file, or a folder that is one series and nothing else."""
+    if output.name.lower().endswith(EXTENSIONS):
+        raise InputError(f"{output}: DICOM is corrected to a DICOM series. Give the name of a folder to make.")
+    if not (output.is_dir() and is_derived(output)):
+        check_output_dir(output, source)
+    return Scan(source.name, tuple(dicom_files(source)), source, output)
+
+
+def _in_folder(source: Path, output: Path) -> list[Scan]:
+    scans: list[Scan] = []
+    for folder, subfolders, names in os.walk(source):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        here = Path(folder)
+        target = output / here.relative_to(source)
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = here / name
+            if name.lower().endswith(EXTENSIONS) and path.is_file():
+                relative = path.relative_to(source).as_posix()
+                scans.append(Scan(relative, (path,), path, target / f"{stem(path)}{POSTFIX}.nii.gz"))
+        if is_dicom(here):
+            scans += _series_in(here, source, output)
+    if not scans:
+        raise InputError(f"{source}: no NIfTI (.nii, .nii.gz) and no DICOM file in this folder. Check the path.")
+    if len(scans) == 1 and scans[0].source == source:
+        return [_one_dicom(source, output)]
+    return _without_clashes(scans)
+
+
+def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:
+    """The DICOM series whose files lie directly in a folder, each with an output folder of its own."""
+    where = folder.relative_to(source).as_posix() if folder != source else source.name
+    try:
+        series = series_of(folder)
+    except InputError:  # said when the scan is read, so that the others are corrected
+        series = {}
+    if len(series) < 2:
+        files = next(iter(series.values()), ())
+        return [Scan(where, files, folder, output / f"{where}{POSTFIX}")]
+    return [
+        Scan(f"{where}/{name}", files, folder, output / where / f"{name}{POSTFIX}") for name, files in series.items()
+    ]
+
+
+def _without_clashes(scans: list[Scan]) -> list[Scan]:
+    """Scans whose results would have one name (a.nii and a.nii.gz) keep the whole name of their file in it."""
+    count = Counter(scan.beside("") for scan in scans)
+    return [
+        scan
+        if scan.is_dicom or count[scan.beside("")] == 1
+        else scan._replace(output=scan.output.with_name(f"{scan.source.name}{POSTFIX}.nii.gz"))
+        for scan in scans
+    ]

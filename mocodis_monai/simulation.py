@@ -1,0 +1,71 @@
+"""Simulated motion in the volume of a file: what ``mocodis simulate`` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from mocodis_monai.data.nifti import Volume
+from mocodis_monai.errors import InputError
+from mocodis_monai.transforms import RandKSpaceMotiond
+
+__all__ = ["Simulation", "simulate_volume"]
+
+
+class Simulation(NamedTuple):
+    """Moved and target volume ``(x, y, z)``, float32, and the record of the motion."""
+
+    moved: np.ndarray
+    target: np.ndarray
+    motion: dict[str, Any]
+
+
+def simulate_volume(
+    volume: Volume, phase_encode_axis: int, seed: int, options: Mapping[str, Any]
+) -> Simulation:
+    """Put motion into a volume; a single slice is run in 2D.
+
+    Args:
+        volume: without motion.
+        phase_encode_axis: axis of the file.
+        seed: the same seed gives the same motion.
+        options: arguments of ``RandKSpaceMotiond``.
+
+    Raises:
+        InputError: the axis or the options do not fit the volume.
+    """
+    kept = [axis for axis in range(3) if volume.data.shape[axis] > 1]
+    if len(kept) < 2 or phase_encode_axis not in kept:
+        raise InputError(
+            f"--phase-encode-axis {phase_encode_axis}: the volume has shape {volume.data.shape}; "
+            f"it needs at least two axes longer than 1, and one of them here (one of {kept})."
+        )
+    axis = kept.index(phase_encode_axis)
+    try:
+        transform = RandKSpaceMotiond("image", "target", prob=1.0, phase_encode_axis=axis, **options)
+        result: dict[Any, Any] = transform.set_random_state(seed=seed)(
+            {"image": _simulator_image(volume, kept)}
+        )
+    except ValueError as error:  # options that do not fit this volume, such as more shots than lines
+        raise InputError(f"{volume.path}: {error}") from error
+    moved, target = (np.asarray(result[key], dtype=np.float32) for key in ("image", "target"))
+    shape = volume.data.shape
+    motion = dict(result["image"].meta["motion"])
+    motion |= {"phase_encode_axis": phase_encode_axis, "seed": seed}  # the axis of the file, not of the slice
+    if isinstance(motion.get("trajectory"), str):  # MONAI's meta holds it as text, so that it collates
+        motion["trajectory"] = json.loads(motion["trajectory"])
+    return Simulation(moved.reshape(shape), target.reshape(shape), motion)
+
+
+def _simulator_image(volume: Volume, kept: list[int]) -> MetaTensor:
+    """``(1, *kept axes)`` with an affine in mm, whatever the unit of the file: the motion is in mm."""
+    columns = [*kept, *(axis for axis in range(3) if axis not in kept), 3]
+    affine = torch.as_tensor(volume.affine[:, columns])
+    spacing_mm = torch.tensor([volume.spacing_mm[axis] for axis in columns[:3]], dtype=affine.dtype)
+    affine[:3, :3] *= spacing_mm / affine[:3, :3].norm(dim=0)
+    return MetaTensor(torch.from_numpy(volume.data.squeeze().copy())[None], affine=affine)

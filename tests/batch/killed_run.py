@@ -1,0 +1,71 @@
+"""Run ``mocodis correct`` again and again, each time killed one change of the file system later; see test_killed.py.
+
+    python killed_run.py INPUTS FOLDER OPTIONS...
+
+For n = 1, 2, ...: a process works on FOLDER/n until its n-th change of the file system, at which it gets SIGKILL; then
+another one finishes FOLDER/n. It ends with the n that no run reaches. FOLDER/whole is a run that was never killed.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from mocodis_monai import cli, correct_run
+from mocodis_monai.networks import MotionCorrector
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+
+
+def kill_at(change: int) -> None:
+    """SIGKILL to this process just before its change of that number, counted from one."""
+    count = 0
+
+    def hook(event: str, arguments: tuple) -> None:
+        nonlocal count
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in CHANGES or writes:
+            count += 1
+            if count == change:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def run(inputs: str, output: Path, options: list[str], killed_at: int = 0) -> int:
+    """Exit status of a run in a process of its own; minus the signal if it was killed."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if killed_at:
+        kill_at(killed_at)
+    sys.argv = ["mocodis", "correct", inputs, str(output), *options]
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        cli.main()
+    except SystemExit as stopped:
+        os._exit(int(stopped.code or 0))
+    finally:
+        os._exit(99)
+
+
+def main() -> None:
+    """Kill, finish, and say how often."""
+    inputs, folder, *options = sys.argv[1:]
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = MotionCorrector(channels=(8, 8, 16), fidelity_channels=(8, 12, 16), prior_hidden_size=16, prior_layers=1)
+    correct_run.load_corrector = lambda weights, device: network.eval()
+    assert run(inputs, Path(folder) / "whole", options) == 0
+    change = 1
+    while (status := run(inputs, Path(folder) / str(change), options, killed_at=change)) != 0:
+        assert status == -signal.SIGKILL, status
+        assert run(inputs, Path(folder) / str(change), options) == 0
+        change += 1
+    print(change - 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""A folder of many scans: all are corrected, failures are said, what is finished is left alone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.batch.conftest import records, save_head, tree
+
+NAMES = ("a.nii.gz", "visit 2/b.nii", "visit 2/c.nii.gz")
+
+
+def test_a_folder_gives_a_folder_of_the_same_shape(study, tmp_path, correct, capsys):
+    out = tmp_path / "out"
+    assert correct(study, out, "--uncertainty") == 0
+    wanted = {"results.jsonl"}
+    for name in ("a", "visit 2/b", "visit 2/c"):
+        wanted |= {f"{name}_corrected{end}" for end in (".nii.gz", ".png", "_uncertainty.nii.gz")}
+    assert set(tree(out)) == wanted
+    found = records(out)
+    assert tuple(found) == NAMES
+    for name, record in found.items():
+        before, after = nib.load(study / name), nib.load(out / record["output"])
+        assert after.shape == before.shape and np.array_equal(after.affine, before.affine)
+        assert record["decision"] == "corrected" and record["gate"] == 1 and record["num_slices"] == 3
+        assert record["motion_score_mm"] > 0 > record["log_likelihood_nats"] and record["time_s"] > 0
+    said = capsys.readouterr().out
+    assert "3 corrected, 0 done before, 0 failed" in said and "visit 2/c.nii.gz" in said
+
+
+def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study, tmp_path, correct):
+    assert correct(study, tmp_path / "one", "--no-picture") == 0
+    assert correct(study, tmp_path / "three", "--no-picture", "--jobs", 3) == 0
+    assert tree(tmp_path / "one") == tree(tmp_path / "three")
+    assert correct(study / "a.nii.gz", tmp_path / "alone.nii.gz", "--no-picture") == 0
+    batch, alone = (nib.load(p) for p in (tmp_path / "one" / "a_corrected.nii.gz", tmp_path / "alone.nii.gz"))
+    np.testing.assert_array_equal(batch.get_fdata(), alone.get_fdata())
+
+
+@pytest.mark.parametrize("error", [ValueError("DOE^JOHN"), MemoryError(), RuntimeError("can't allocate memory")])
+def test_a_batch_goes_on_when_scans_fail(study, tmp_path, correct, capsys, monkeypatch, error, network):
+    (study / "bad.nii").write_text("no image")
+    work = network.correct
+
+    def fail_once(*args, **kwargs):
+        monkeypatch.setattr(network, "correct", work)
+        raise error
+
+    monkeypatch.setattr(network, "correct", fail_once)
+    assert correct(study, tmp_path / "out", "--no-picture") == 1
+    said = capsys.readouterr().out
+    assert "2 corrected, 0 done before, 2 failed" in said
+    assert f"failed: {study / 'bad.nii'}: not a NIfTI image" in said
+    assert "unexpected ValueError" in said or "not enough memory" in said
+    found = records(tmp_path / "out")
+    assert [record["status"] for record in found.values()] == ["failed", "failed", "done", "done"]
+    assert "not a NIfTI image" in found["bad.nii"]["error"]
+    assert "DOE" not in said + json.dumps(found)  # texts of other libraries may quote a header
+    assert "bad_corrected.nii.gz" not in tree(tmp_path / "out")
+    # Once more: what failed by chance is done now, what was done stays, what is bad fails again.
+    assert correct(study, tmp_path / "out", "--no-picture") == 1
+    assert "1 corrected, 2 done before, 1 failed" in capsys.readouterr().out
+
+
+def test_what_is_finished_is_not_done_again(study, tmp_path, correct, network, monkeypatch, capsys):
+    out = tmp_path / "out"
+    assert correct(study, out) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    monkeypatch.setattr(network, "correct", None)  # to be called no more
+    assert correct(study, out) == 0
+    assert "0 corrected, 3 done before, 0 failed" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+
+
+def other_input(study, out):
+    save_head(study / "a.nii.gz", 9)
+
+
+def other_output(study, out):
+    with (out / "a_corrected.nii.gz").open("ab") as file:
+        file.write(b"edited")
+
+
+def lost_picture(study, out):
+    (out / "a_corrected.png").unlink()
+
+
+def garbled_records(study, out):
+    lines = (out / "results.jsonl").read_text().splitlines()
+    (out / "results.jsonl").write_text("\n".join(['{"scan": "a.nii', "[]", "null", '{"output": 3}', *lines[1:]]))
+
+
+@pytest.mark.parametrize("change", [other_input, other_output, lost_picture, garbled_records])
+def test_what_changed_is_done_again_and_the_rest_is_not(study, tmp_path, correct, capsys, change):
+    out = tmp_path / "out"
+    assert correct(study, out) == 0
+    change(study, out)
+    assert correct(study, out) == 0
+    assert "1 corrected, 2 done before, 0 failed" in capsys.readouterr().out
+    assert correct(study, tmp_path / "fresh") == 0
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "options", [("--fidelity", 0.5), ("--guidance", 0.5), ("--slice-axis", 0), ("--phase-encode-axis", 2)], ids=str
+)
+def test_other_settings_are_other_results(study, tmp_path, correct, capsys, options):
+    out = tmp_path / "out"
+    assert correct(study, out, "--no-picture") == 0
+    assert correct(study, out, "--no-picture", *options) == 0
+    assert "3 corrected, 0 done before" in capsys.readouterr().out
+
+
+def test_other_weights_are_other_results(study, tmp_path, correct, capsys):
+    for content in (b"one", b"two", b"two"):
+        (tmp_path / "w.pt").write_bytes(content)
+        assert correct(study, tmp_path / "out", "--no-picture", "--weights", tmp_path / "w.pt") == 0
+    said = re.findall(r"\d corrected, \d done before", capsys.readouterr().out)
+    assert said == ["3 corrected, 0 done before", "3 corrected, 0 done before", "0 corrected, 3 done before"]
+
+
+def test_a_result_that_was_not_asked_for_before_is_made(study, tmp_path, correct):
+    out = tmp_path / "out"
+    assert correct(study, out) == 0
+    assert correct(study, out, "--uncertainty") == 0
+    assert (out / "a_corrected_uncertainty.nii.gz").is_file()
+
+
+def test_runs_into_one_folder_keep_each_others_records(tmp_path, correct):
+    for name in ("a", "b"):
+        save_head(tmp_path / "in" / f"{name}.nii.gz")
+        assert correct(tmp_path / "in" / f"{name}.nii.gz", tmp_path / f"{name}_out.nii.gz", "--no-picture") == 0
+    assert set(records(tmp_path)) == {"a.nii.gz", "b.nii.gz"}
+
+
+def test_inputs_are_never_touched(study, tmp_path, correct):
+    (study / "bad.nii").write_text("no image")
+    before = tree(study), {path: path.stat().st_mtime_ns for path in [study, *study.rglob("*")]}
+    assert correct(study, tmp_path / "out", "--uncertainty") == 1
+    assert before == (tree(study), {path: path.stat().st_mtime_ns for path in [study, *study.rglob("*")]})
+
+
+@pytest.mark.parametrize("where", ["", "out", "visit 2"])
+def test_outputs_never_go_among_the_inputs(study, correct, capsys, where):
+    before = tree(study)
+    assert correct(study, study / where) == 1
+    assert "lies in the folder of the inputs" in capsys.readouterr().err
+    assert tree(study) == before
+
+
+def test_scans_whose_results_would_have_one_name_get_two(study, tmp_path, correct):
+    save_head(study / "a.nii", 5)
+    assert correct(study, tmp_path / "out") == 0
+    found = records(tmp_path / "out")
+    assert found["a.nii"]["output"] == "a.nii_corrected.nii.gz"
+    assert found["a.nii.gz"]["output"] == "a.nii.gz_corrected.nii.gz"
+    assert len({record["picture"] for record in found.values()}) == 4
+
+
+def test_a_folder_without_scans_is_refused_and_nothing_is_written(tmp_path, correct, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    assert correct(tmp_path / "in", tmp_path / "out") == 1
+    assert "no NIfTI" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_report_is_one_page_with_a_picture_per_scan(study, tmp_path, correct):
+    (study / "<script>alert(1)</script>.nii").parent.mkdir(parents=True)
+    (study / "<script>alert(1)</script>.nii").write_text("no image")
+    page = tmp_path / "report.html"
+    assert correct(study, tmp_path / "out", "--report", page) == 1
+    first = page.read_text()
+    assert first.count("data:image/jpeg;base64,") == 3 and "4 scans, 1 failed" in first
+    assert all(name in first for name in NAMES) and "not a NIfTI image" in first
+    assert "<script" not in first and not re.search(r'(src|href)="(?!data:)', first)  # nothing from elsewhere
+    assert correct(study, tmp_path / "out", "--report", page) == 1  # of finished scans as well
+    assert page.read_text().count("data:image/jpeg;base64,") == 3
+
+
+def test_the_phase_encode_axis_lies_in_the_slices(tmp_path, correct):
+    save_head(tmp_path / "in.nii", shape=(40, 36, 12))  # thick along the last axis
+    for axis, wanted in (("auto", 2), (0, 2), (2, 1)):
+        out = tmp_path / f"{axis}.nii"
+        assert correct(tmp_path / "in.nii", out, "--no-picture", "--phase-encode-axis", axis) == 0
+        (record,) = [r for r in map(json.loads, (tmp_path / "results.jsonl").open()) if r["output"] == out.name]
+        assert record["slice_axis"] == wanted
+        assert record["phase_encode_axis"] == (None if axis == "auto" else axis)
+
+
+def test_the_header_says_the_phase_encode_axis(tmp_path, correct):
+    image = nib.load(save_head(tmp_path / "plain.nii", shape=(40, 36, 12)))
+    image.header.set_dim_info(freq=0, phase=2, slice=1)
+    nib.save(image, tmp_path / "in.nii")
+    assert correct(tmp_path / "in.nii", tmp_path / "out.nii", "--no-picture") == 0
+    record = records(tmp_path)["in.nii"]
+    assert (record["phase_encode_axis"], record["slice_axis"]) == (2, 1)
