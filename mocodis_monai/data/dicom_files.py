@@ -7,6 +7,7 @@ pydicom warns and logs with the values that it finds odd, and those may name a p
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.misc import is_dicom as has_magic
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.multival import MultiValue
+from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 
 from mocodis_monai.errors import InputError
 
@@ -25,6 +27,10 @@ __all__ = ["dicom_files", "is_dicom", "open_dataset", "quiet", "shown"]
 
 # Files with these names lie among images on CDs and in exports and are no images.
 _INDEX_NAMES = {"dicomdir", "lockfile", "readme", "version"}
+# A deflated file of a few kilobytes could unpack to any size.
+_READ_SYNTAXES = {*AllTransferSyntaxes} - {DeflatedExplicitVRLittleEndian}
+# As in the value representation CS, and numbers.
+_CODE = re.compile(r"[A-Z0-9_ .-]{1,16}")
 _IMAGE_SUFFIXES = {"", ".dcm", ".dicom", ".ima", ".mr"}
 
 
@@ -72,41 +78,40 @@ def open_dataset(path: Path, pixels: bool = False) -> FileDataset:
     """The header of a file, with its pixel data if ``pixels``; to be used inside :func:`quiet`.
 
     Raises:
-        InputError: it cannot be parsed, or is deflated: a small file could unpack to any size.
+        InputError: it cannot be parsed, its transfer syntax is unknown, or it is deflated.
     """
     try:
-        meta = read_file_meta_info(path)
-        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        dataset = None if deflated else pydicom.dcmread(path, stop_before_pixels=not pixels)
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        if syntax in _READ_SYNTAXES:
+            return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except Exception:  # a damaged file makes pydicom raise almost anything, with values of the header in it
         raise InputError(f"{path}: the DICOM header is damaged or cut short. Export the file again.") from None
-    if dataset is None:
-        raise InputError(
-            f"{path}: a deflated DICOM file (transfer syntax {DeflatedExplicitVRLittleEndian}), which is "
-            "not read. Export it as Explicit VR Little Endian."
-        )
-    return dataset
+    what = "deflated" if syntax == DeflatedExplicitVRLittleEndian else "missing or unknown"
+    raise InputError(f"{path}: the transfer syntax is {what}. Export the file as Explicit VR Little Endian.")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the warnings and log lines of pydicom, which may quote the header."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
+    """Silence the warnings and log lines of pydicom, which may quote the header, and the checks that make them."""
+    logger, checks = logging.getLogger("pydicom"), pydicom.config.settings
+    level, mode = logger.level, checks.reading_validation_mode
     logger.setLevel(logging.CRITICAL + 1)
+    checks.reading_validation_mode = pydicom.config.IGNORE
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        checks.reading_validation_mode = mode
         logger.setLevel(level)
 
 
 def shown(value: Any) -> str:
-    """A coded value of a header for a message: one short line of plain characters."""
-    text = "\\".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
-    return plain if len(plain) <= 48 else f"{plain[:45]}..."
+    """A code or number of a header for a message; what is none, and may be a name in a damaged header, is not shown."""
+    if value is None:
+        return "missing"
+    parts = [str(v) for v in (value if isinstance(value, list | tuple | MultiValue) else [value])]
+    return "\\".join(parts) if all(_CODE.fullmatch(part) for part in parts) else "unreadable"
 
 
 def _is_image_name(file: Path) -> bool:

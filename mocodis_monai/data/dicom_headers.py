@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
-from mocodis_monai.data.dicom_files import open_dataset, shown
+from mocodis_monai.data.dicom_files import open_dataset
 from mocodis_monai.data.dicom_kinds import check_frame_kind, check_object_kind
 from mocodis_monai.errors import InputError
 
@@ -51,7 +51,7 @@ class FrameHeader(NamedTuple):
     slope: float
     intercept: float
     phase_encoding: str  # "ROW", "COL" or anything else
-    variants: tuple[str, ...]  # values of _VARIANTS, for a message
+    variants: tuple[str, ...]  # values of _VARIANTS, to be compared
 
     def differences(self, other: FrameHeader) -> list[str]:
         """What differs from another image at the same place: ``["echo times", ...]``."""
@@ -197,7 +197,7 @@ def _thickness(view: _View) -> float | None:
 def _variant(view: _View, keyword: str) -> str:
     """One of _VARIANTS, wherever it is kept."""
     if keyword == "ImageType":
-        return shown(_image_type(view))
+        return str(_image_type(view))
     groups = {
         "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
         "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
@@ -205,7 +205,7 @@ def _variant(view: _View, keyword: str) -> str:
         "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     }
     nested = view.get(*groups[keyword]) if keyword in groups else None
-    return shown(view.dataset.get(keyword, "") if nested is None else nested)
+    return str(view.dataset.get(keyword, "") if nested is None else nested)
 
 
 def _series_number(dataset: Dataset) -> str:

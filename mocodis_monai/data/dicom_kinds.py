@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from mocodis_monai.data.dicom_files import shown
 from mocodis_monai.errors import InputError
@@ -54,11 +54,11 @@ def check_object_kind(path: Path, dataset: Dataset) -> None:
     """
     modality, sop_class = dataset.get("Modality"), dataset.get("SOPClassUID")
     if modality != "MR":
-        raise InputError(f"{path}: the modality is {shown(modality) or 'missing'}; only MR images are corrected.")
+        raise InputError(f"{path}: the modality is {shown(modality)}; only MR images are corrected.")
     if sop_class not in _CLASSES:
-        name = sop_class.name if sop_class is not None else "missing"
+        name = sop_class.name if isinstance(sop_class, UID) and sop_class.is_valid else "missing or unreadable"
         raise InputError(
-            f"{path}: the kind of object (SOP class) is {shown(name)}; MR Image and Enhanced MR Image are corrected. "
+            f"{path}: the kind of object (SOP class) is {name}; MR Image and Enhanced MR Image are corrected. "
             "Give the series of the images themselves."
         )
     _check_pixels(path, dataset)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import FileDataset
 
-from mocodis_monai.data.dicom_files import shown
 from mocodis_monai.errors import InputError
 
 __all__ = ["padding_mask", "stored_range", "stored_values", "to_intensities", "to_stored"]
@@ -78,12 +77,12 @@ def _as_pixel(dataset: FileDataset, value: int | bytes) -> int:
 
 
 def _undecoded(path: Path, dataset: FileDataset, error: Exception) -> str:
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_compressed:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
         return f"{path}: the pixel data is cut short or damaged. Export the file from the archive again."
     reason = "nothing installed decodes it" if _is_missing_decoder(error) else "it is damaged, or not decoded here"
     return (
-        f"{path}: compressed pixel data ({shown(syntax.name)}): {reason}. "
+        f"{path}: compressed pixel data ({syntax.name}): {reason}. "
         'Install the decoders with pip install "mocodis-monai[dicom]", or export it uncompressed.'
     )
 
