@@ -186,6 +186,35 @@ def gallery(
         typer.echo(path)
 
 
+@app.command()
+def export_bundle(
+    folder: Path = typer.Argument(..., metavar="DIR", help="Folder to make; its zip appears beside it."),
+) -> None:
+    """Make a self-contained MONAI Model Zoo bundle: configs, weights, documents and this package."""
+    from mocodis_monai.export import export_bundle as export
+
+    made = export(folder)
+    typer.echo(f"{made.folder}\n{made.archive}")
+    for path in made.large_files:
+        typer.echo(f"{path} is above 25 MB: upload it and put its address into large_files.yml")
+
+
+@app.command()
+def evaluate(
+    out: Path = typer.Option(..., metavar="DIR", help="Folder for report.html, summary.json and cases.csv."),
+    manifest: Path | None = typer.Option(None, help="Real scans, see data_manifests. Default: the built-in grid."),
+    quick: bool = typer.Option(False, "--quick", help="Fewer subjects in each cell of the grid."),
+    weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
+    device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
+) -> None:
+    """Measure the corrector on simulated motion, or on pairs of real scans: a table, intervals and pictures."""
+    from mocodis_monai.correct_run import device_of
+    from mocodis_monai.report.evaluation import evaluate_into
+
+    files = evaluate_into(out, weights, manifest, quick, device=device_of(device.value), progress=True)
+    _echo_outputs(files._asdict())
+
+
 def _check_extension(path: Path, allowed: Iterable[str]) -> None:
     if not path.name.lower().endswith(tuple(allowed)):
         raise InputError(f"{path}: the name must end in {' or '.join(allowed)}. Change the output's name.")

@@ -58,7 +58,7 @@ def run_correction(request: Request) -> int:
         raise InputError("--picture: each scan of a folder gets its own picture beside its output. Leave it out.")
     _check_paths(request, scans)
     weights = request.weights or default_weights_path()
-    device = _device(request.device)
+    device = device_of(request.device)
     network = load_corrector(request.weights, device)
     corrector = ScanCorrector(network, sha256_of([weights]), request.settings, device)
     ledger = Ledger(make_output_dir(folder) if many else folder)
@@ -88,7 +88,7 @@ def _check_paths(request: Request, scans: list[Scan]) -> None:
     check_outputs(outputs, [*inputs, *([request.weights] if request.weights else [])])
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")

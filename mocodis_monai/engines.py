@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from monai.data import Dataset
@@ -11,15 +11,20 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 from monai.utils.enums import CommonKeys as Keys
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
+from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
-from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
+from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
+from mocodis_monai.parallel import bare, call
 from mocodis_monai.precision import mixed_precision
 
 CODES = ("vqvae.content_encoder", "vqvae.motion_encoder", "vqvae.decoder")
 """What stands still once the codes are learned: all of the VQ-VAE but the head that reads the motion score."""
+DISPLACEMENTS = ("displacement_px", "partner_displacement_px")
 MAX_GRADIENT_NORM = 1.0
 """Gradients are clipped to this norm; without it a rare bright sample throws the codebooks off."""
 
@@ -32,12 +37,24 @@ class Pair(NamedTuple):
     displacement_px: torch.Tensor
 
 
-def prepare_pair(batch: dict[str, Any], device: torch.device) -> Pair:
-    """Take image, target and displacement out of a batch and onto the device, images in channels-last memory."""
-    moved, clean = (
-        torch.as_tensor(batch[key]).to(device, memory_format=torch.channels_last) for key in (Keys.IMAGE, "target")
+def prepare_twins(batch: dict[str, Any], device: torch.device) -> Pair:
+    """Both anatomies of each sample as one batch on the device, images in channels-last memory.
+
+    Image k and image k + B of the 2B went through the same trajectory.
+    """
+    moved, clean, displacement_px = (
+        torch.cat([torch.as_tensor(batch[key]) for key in keys]).to(device, torch.float32)
+        for keys in ((Keys.IMAGE, "partner"), ("target", "partner_target"), DISPLACEMENTS)
     )
-    return Pair(moved, clean, torch.as_tensor(batch["displacement_px"]).float().to(device).flatten())
+    moved, clean = (images.contiguous(memory_format=torch.channels_last) for images in (moved, clean))
+    return Pair(moved, clean, displacement_px.flatten())
+
+
+def fill(dataset: Dataset, num_workers: int) -> None:
+    """Ask once for every sample of a dataset that keeps its samples, such as MONAI's ``PersistentDataset``."""
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers)
+    for _ in tqdm(loader, desc="simulating", unit="sample"):
+        pass
 
 
 class FixedDataset(Dataset):
@@ -73,36 +90,39 @@ class CorrectorStep:
 
     Args:
         codes_iterations: iterations of the first stage.
+        guidance: strength of the prior in the second stage; above zero the prior learns along, from the image too.
         codes_loss: loss of the first stage; the engine's ``loss_function`` is that of the second.
     """
 
-    def __init__(self, codes_iterations: int, codes_loss: CodesLoss | None = None) -> None:
-        self.codes_iterations = codes_iterations
+    def __init__(
+        self, codes_iterations: int, guidance: float = 0.0, codes_loss: CodesLoss | None = None
+    ) -> None:
+        self.codes_iterations, self.guidance = codes_iterations, guidance
         self.codes_loss = CodesLoss() if codes_loss is None else codes_loss
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
-        pair = prepare_pair(batch, engine.state.device)
+        pair = prepare_twins(batch, engine.state.device)
         stage = self._learn_codes if engine.state.iteration <= self.codes_iterations else self._learn_correction
         return stage(engine, pair)
 
     def _learn_codes(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        network = cast("MotionCorrector", engine.network).train()
+        bare(engine.network).train()
         with mixed_precision(engine.state.device):
-            output = network.reconstruct(pair.moved, pair.clean)
+            output = call(engine.network, "reconstruct", pair.moved, pair.clean)
         terms = self.codes_loss(output, *pair)
         _descend(engine, terms.total)
         logged = _parts(terms)
         for kind, codes in (("content", output.content), ("motion", output.motion)):
-            for level, codebook in codes._asdict().items():
+            for level, codebook in codes.codebooks().items():
                 logged[f"perplexity_{kind}_{level}"] = codebook.perplexity.item()
                 logged[f"usage_{kind}_{level}"] = codebook.usage.item()
         return _output(pair, terms.total, output.clean, logged)
 
     def _learn_correction(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
-        network = cast("MotionCorrector", engine.network).freeze(*CODES).train()
+        bare(engine.network).freeze(*CODES).train()
         with mixed_precision(engine.state.device):
-            output = network.refine(pair.moved, pair.clean)
+            output = call(engine.network, "refine", pair.moved, pair.clean, self.guidance)
         terms = engine.loss_function(output, *pair)
         _descend(engine, terms.total)
         errors = {"corrected": output.refined.detach(), "uncorrected": pair.moved}
@@ -116,13 +136,13 @@ def _parts(terms: CodesTerms | CorrectionTerms | PriorTerms) -> dict[str, float]
 
 
 def _output(pair: Pair, loss: torch.Tensor, prediction: torch.Tensor, terms: dict[str, float]) -> dict[str, Any]:
-    """What an iteration leaves in ``engine.state.output``."""
+    """What an iteration leaves in ``engine.state.output``: images of this process, numbers of all."""
     return {
-        Keys.LOSS: loss.detach(),
+        Keys.LOSS: mean_over_processes(loss.detach()),
         Keys.IMAGE: pair.moved,
         Keys.LABEL: pair.clean,
         Keys.PRED: prediction.detach(),
-        "terms": terms,
+        "terms": mean_of_numbers(terms, loss.device),
     }
 
 
@@ -143,13 +163,14 @@ class PriorStep:
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch with keys image, target and displacement_px."""
-        pair = prepare_pair(batch, engine.state.device)
-        network = cast("MotionCorrector", engine.network).freeze("vqvae", "fidelity_branch").train()
+        pair = prepare_twins(batch, engine.state.device)
+        network = bare(engine.network).freeze("vqvae", "fidelity_branch").train()
         with mixed_precision(engine.state.device):
             indices, evidence, condition = network.read_codes(pair.moved, pair.clean)
             indices, evidence = random_window(network.prior.coarse_window, indices, evidence)
             keep = torch.rand(len(condition), device=condition.device) >= self.drop_evidence
-            logits = network.prior(self._perturb(indices, evidence, keep), evidence, condition, keep)
+            previous = self._perturb(indices, evidence, keep)
+            logits = call(engine.network, "prior", previous, evidence, condition, keep)
         terms: PriorTerms = engine.loss_function(logits, indices)
         _descend(engine, terms.total)
         logged = {**_parts(terms), "evidence": prior_nats(evidence, indices).total.item()}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
-from monai.handlers import CheckpointLoader
+from monai.handlers import CheckpointLoader, StatsHandler, TensorBoardHandler
 from monai.utils.enums import CommonKeys as Keys
+
+from mocodis_monai.distributed import rank
 
 
 def loss_of(output: Any) -> float:
@@ -56,6 +61,27 @@ class TensorBoardTerms:
     def _write(self, engine: Engine) -> None:
         for name, value in terms_of(engine.state.output).items():
             self.writer.add_scalar(f"train/{name}", value, engine.state.iteration)
+
+
+class SeedIterations:
+    """Let the random numbers of an iteration follow from seed, iteration and process alone.
+
+    Then a training that goes on from a checkpoint draws what it would have drawn without the break.
+
+    Args:
+        seed: any integer from zero up.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        """Seed torch's generators, those of GPUs too, before every iteration of ``engine``."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self._seed)
+
+    def _seed(self, engine: Engine) -> None:
+        sequence = np.random.SeedSequence((self.seed, engine.state.iteration, rank()))
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 class SaveCheckpoint:
@@ -110,7 +136,9 @@ class ResumeFrom:
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""
         if os.path.isfile(self.path):
-            CheckpointLoader(load_path=self.path, load_dict={**self.state, "trainer": engine}).attach(engine)
+            state = {**self.state, "trainer": engine}
+            # Through main memory: each process puts its copy on its own device.
+            CheckpointLoader(self.path, state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
             self._keep_schedule_length(engine)
 
     def _keep_schedule_length(self, engine: Engine) -> None:
@@ -118,3 +146,21 @@ class ResumeFrom:
         schedule = self.state.get("lr_scheduler")
         length = {name: vars(schedule)[name] for name in ("total_steps", "_schedule_phases") if hasattr(schedule, name)}
         engine.add_event_handler(Events.STARTED, lambda: vars(schedule).update(length) if length else None)
+
+
+_ONE_IS_ENOUGH = (EpochProgress, TensorBoardTerms, SaveCheckpoint, StatsHandler, TensorBoardHandler)
+"""What would write or show the same thing once per process."""
+
+
+def for_this_process(handlers: Sequence[Any]) -> list[Any]:
+    """All handlers in the first process, in the others those that do not write or show."""
+    return [handler for handler in handlers if rank() == 0 or not isinstance(handler, _ONE_IS_ENOUGH)]
+
+
+def writer_of_rank_zero(log_dir: str) -> Any:
+    """A TensorBoard writer in the first process; in the others something that no handler there will use."""
+    if rank() > 0:
+        return SimpleNamespace()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(log_dir)

@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from monai.losses import SSIMLoss
 from torch import nn
 from torch.nn import functional as F
 
+from mocodis_monai.distributed import mean_over_processes
 from mocodis_monai.networks import LevelIndices, LevelLogits
-from mocodis_monai.networks.motion_corrector import Reconstruction, Refinement
+from mocodis_monai.networks.results import Reconstruction, Refinement, twins_of
 
 
 def score_loss(score_px: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
     """Huber distance of log(1 + displacement score in pixels), both (B,): errors count relative to the motion."""
     return F.smooth_l1_loss(score_px.log1p(), displacement_px.log1p(), beta=0.1)
+
+
+def structural_loss(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """One minus the mean SSIM (Wang et al. 2004, 7-pixel windows, data range one) of (B, 1, *spatial) pairs."""
+    with torch.autocast(image.device.type, enabled=False):
+        return SSIMLoss(image.ndim - 2, win_size=7, kernel_type="uniform")(image, clean)
 
 
 class CodesTerms(NamedTuple):
@@ -23,38 +31,64 @@ class CodesTerms(NamedTuple):
     total: torch.Tensor
     clean_decoded: torch.Tensor
     moved_decoded: torch.Tensor
+    swapped_decoded: torch.Tensor
     commitment: torch.Tensor
+    twins: torch.Tensor
     score: torch.Tensor
 
 
 class CodesLoss(nn.Module):
     r"""First stage: loss of the hierarchical VQ-VAE.
 
-    .. math:: |D(c, 0) - x| + |D(c, m) - y| + w_c L_{commit} + w_t L_{score}
+    .. math::
+        |D(c, 0) - x| + w_s (1 - SSIM(D(c, 0), x)) + |D(c, m) - y|
+        + w_c L_{commit} + w_m |m - m'|^2 + w_t L_{score}
 
     with clean image x, moved image y, content codes c of x, motion codes m of y and the decoder D: the VQ-VAE loss
-    (arXiv 1711.00937, equation 3, codebooks by moving averages) once without and once with motion. The score loss is
-    the Huber distance of log(1 + displacement score in pixels).
+    (arXiv 1711.00937, equation 3, codebooks by moving averages) once without and once with motion. Half of the moved
+    images are drawn with the motion codes m' of their twin, another anatomy that went through the same trajectory,
+    and the codes of twins are drawn together. The score loss is the Huber distance of log(1 + displacement in pixels).
 
     Args:
         commitment_cost: w_c.
+        structure_weight: w_s.
+        twin_weight: w_m.
         score_weight: w_t.
     """
 
-    def __init__(self, commitment_cost: float = 0.25, score_weight: float = 0.1) -> None:
+    def __init__(
+        self,
+        commitment_cost: float = 0.25,
+        structure_weight: float = 0.1,
+        twin_weight: float = 0.005,
+        score_weight: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.commitment_cost, self.score_weight = commitment_cost, score_weight
+        self.commitment_cost, self.structure_weight = commitment_cost, structure_weight
+        self.twin_weight, self.score_weight = twin_weight, score_weight
 
     def forward(
         self, output: Reconstruction, moved: torch.Tensor, clean: torch.Tensor, displacement_px: torch.Tensor
     ) -> CodesTerms:
-        """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
+        """Terms for twins ``moved`` and ``clean``, (2B, 1, *spatial), with the true score (2B,) in pixels."""
         clean_decoded = F.l1_loss(output.clean.float(), clean)
-        moved_decoded = F.l1_loss(output.moved.float(), moved)
-        commitment = torch.stack([level.commitment_loss for level in (*output.content, *output.motion)]).sum()
+        structure = structural_loss(output.clean.float(), clean)
+        errors = _error_per_image(output.moved.float(), moved)
+        own, swapped = errors[~output.swapped].mean(), errors[output.swapped].mean()
+        books = (output.content.coarse, output.content.fine, *output.motion)
+        commitment = torch.stack([level.commitment_loss for level in books]).sum()
+        apart = [F.mse_loss(level.embedding, twins_of(level.embedding).detach()) for level in output.motion]
+        twins = torch.stack(apart).sum()
         score = score_loss(output.score_px, displacement_px)
-        total = clean_decoded + moved_decoded + self.commitment_cost * commitment + self.score_weight * score
-        return CodesTerms(total, clean_decoded, moved_decoded, commitment, score)
+        total = (
+            clean_decoded
+            + self.structure_weight * structure
+            + errors.mean()
+            + self.commitment_cost * commitment
+            + self.twin_weight * twins
+            + self.score_weight * score
+        )
+        return CodesTerms(total, clean_decoded, own, swapped, commitment, twins, score)
 
 
 class CorrectionTerms(NamedTuple):
@@ -62,6 +96,7 @@ class CorrectionTerms(NamedTuple):
 
     total: torch.Tensor
     refined: torch.Tensor
+    structure: torch.Tensor
     codes_only: torch.Tensor
     consistency: torch.Tensor
     score: torch.Tensor
@@ -70,14 +105,18 @@ class CorrectionTerms(NamedTuple):
 class CorrectionLoss(nn.Module):
     r"""Second stage: loss of the fidelity branch.
 
-    .. math:: \sum_i b_i |r_i - x_i| + w_o |o - x| + w_k CE(c | y) + w_t L_{score}
+    .. math::
+        \sum_i b_i |r_i - x_i| + w_s (1 - SSIM(r, x)) + w_o |o - x|
+        + w_k (CE(c | y) + |e - E|^2) + w_t L_{score}
 
-    with clean images x, refined images r, codes-only images o, and the cross-entropy CE of the clean codes c read off
-    the moved images y. The balance :math:`b_i \propto 1 / (|y_i - x_i| + \epsilon)`, one on average, counts an error
-    relative to what the motion did: without it, severe motion drowns the mildly moved images, and they are made worse.
-    The motion codes are frozen by now; their score head goes on learning.
+    with clean images x, refined images r, codes-only images o, the cross-entropy CE of the clean codes c read off the
+    moved images y, and the distance of their expected embeddings e from the true ones E. The balance
+    :math:`b_i \propto 1 / (|y_i - x_i| + \epsilon)`, one on average, counts an error relative to what the motion did:
+    without it, severe motion drowns the mildly moved images, and they are made worse. The motion codes are frozen by
+    now; their score head goes on learning.
 
     Args:
+        structure_weight: w_s; zero until the branch has left the identity, or it stays there.
         codes_only_weight: w_o.
         consistency_weight: w_k.
         score_weight: w_t.
@@ -86,12 +125,14 @@ class CorrectionLoss(nn.Module):
 
     def __init__(
         self,
-        codes_only_weight: float = 0.01,
+        structure_weight: float = 0.0,
+        codes_only_weight: float = 0.02,
         consistency_weight: float = 0.0002,
         score_weight: float = 0.1,
         balance_floor: float = 0.02,
     ) -> None:
         super().__init__()
+        self.structure_weight = structure_weight
         self.codes_only_weight, self.consistency_weight = codes_only_weight, consistency_weight
         self.score_weight, self.balance_floor = score_weight, balance_floor
 
@@ -100,18 +141,21 @@ class CorrectionLoss(nn.Module):
     ) -> CorrectionTerms:
         """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
         balance = 1 / (_error_per_image(moved, clean) + self.balance_floor)
-        refined = (balance / balance.mean() * _error_per_image(output.refined, clean)).mean()
+        refined = (balance / mean_over_processes(balance.mean()) * _error_per_image(output.refined, clean)).mean()
         codes_only = F.l1_loss(output.codes_only, clean)
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
-        consistency = torch.stack(nats).sum()
+        apart = [F.mse_loss(seen, true) for seen, true in zip(output.content, output.true_content, strict=True)]
+        consistency = torch.stack(nats + apart).sum()
+        structure = structural_loss(output.refined, clean) if self.structure_weight else torch.zeros(())
         score = score_loss(output.score_px, displacement_px)
         total = (
             refined
+            + self.structure_weight * structure
             + self.codes_only_weight * codes_only
             + self.consistency_weight * consistency
             + self.score_weight * score
         )
-        return CorrectionTerms(total, refined, codes_only, consistency, score)
+        return CorrectionTerms(total, refined, structure, codes_only, consistency, score)
 
 
 def _error_per_image(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

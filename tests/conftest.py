@@ -44,6 +44,7 @@ def small_corrector(awaken) -> Callable[..., MotionCorrector]:
             "fidelity_channels": (8, 12, 16),
             "num_embeddings": (12, 20),  # different on each level, so that a mix-up shows
             "embedding_dim": 6,
+            "fine_stages": 2,
             "num_motion_embeddings": (8, 10),
             "motion_embedding_dim": 4,
             "prior_hidden_size": 16,

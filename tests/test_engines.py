@@ -20,7 +20,7 @@ from mocodis_monai.engines import (
     CorrectorStep,
     FixedDataset,
     PriorStep,
-    prepare_pair,
+    prepare_twins,
     prepare_validation,
     random_window,
 )
@@ -32,9 +32,12 @@ from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
 @pytest.fixture
 def batch(image_pair) -> dict[str, torch.Tensor]:
     return {
-        "image": image_pair.moved,
-        "target": image_pair.clean,
-        "displacement_px": torch.tensor([2.0, 3.0], dtype=torch.float64),
+        "image": image_pair.moved[:1],
+        "target": image_pair.clean[:1],
+        "displacement_px": torch.tensor([2.0], dtype=torch.float64),
+        "partner": image_pair.moved[1:],
+        "partner_target": image_pair.clean[1:],
+        "partner_displacement_px": torch.tensor([3.0]),
     }
 
 
@@ -170,10 +173,13 @@ def test_the_log_of_a_step_names_the_parts_of_the_loss_and_every_codebook(small_
     trainer.run()
     codes, correction = logs
     assert all(isinstance(value, float) and np.isfinite(value) for log in logs for value in log.values())
-    assert {"clean_decoded", "moved_decoded", "commitment", "score"} <= set(codes)
-    assert set(correction) == {"refined", "codes_only", "consistency", "score", "corrected", "uncorrected"}
-    for kind, sizes in (("content", (12, 20)), ("motion", (8, 10))):
-        for level, size in zip(("coarse", "fine"), sizes, strict=True):
+    assert {"clean_decoded", "moved_decoded", "swapped_decoded", "commitment", "twins", "score"} <= set(codes)
+    assert set(correction) - {"structure"} == {
+        *("refined", "codes_only", "consistency", "score", "corrected", "uncorrected")
+    }
+    books = {"content": {"coarse": 12, "fine": 20, "detail_1": 20}, "motion": {"coarse": 8, "fine": 10}}
+    for kind, sizes in books.items():
+        for level, size in sizes.items():
             assert 1 <= codes[f"perplexity_{kind}_{level}"] <= size
             assert 0 <= codes[f"usage_{kind}_{level}"] <= 1
 
@@ -251,9 +257,9 @@ def test_gradients_are_clipped(small_corrector, batch, codes_iterations):
     assert norm.item() == pytest.approx(MAX_GRADIENT_NORM, rel=1e-3)
 
 
-def test_batches_are_taken_apart_by_name(batch):
-    pair = prepare_pair(batch, torch.device("cpu"))
-    assert torch.equal(pair.moved, batch["image"]) and torch.equal(pair.clean, batch["target"])
+def test_batches_are_taken_apart_by_name(batch, image_pair):
+    pair = prepare_twins(batch, torch.device("cpu"))
+    assert torch.equal(pair.moved, image_pair.moved) and torch.equal(pair.clean, image_pair.clean)
     assert pair.displacement_px.dtype == torch.float32 and pair.displacement_px.tolist() == [2, 3]
     image, target = prepare_validation(batch, "cpu")
     assert torch.equal(image, batch["image"]) and torch.equal(target, batch["target"])

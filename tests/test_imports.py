@@ -15,19 +15,19 @@ PACKAGE = ROOT / "mocodis_monai"
 # The order of the layout, from the bottom up; a module may import its own layer and those before it.
 # What stands on one line is one layer.
 LAYERS = [
-    {"errors", "precision"},
+    {"errors", "precision", "distributed"},
     {"motion"},
     {"data"},
     {"transforms"},
     {"networks"},
-    {"losses", "inferers", "metrics", "engines"},
+    {"sampling", "parallel", "losses", "inferers", "metrics", "engines", "handlers"},
     {"evaluation", "report", "gallery", "release", "simulation"},
     {"scans", "ledger"},
     {"correction"},
     {"batch"},
     {"console", "run_report"},
     {"correct_run"},
-    {"label_app"},
+    {"export", "label_app"},
     {"cli"},
 ]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))

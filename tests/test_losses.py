@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
-from mocodis_monai.losses import CodesLoss, CorrectionLoss, prior_nats
+from mocodis_monai.losses import CodesLoss, CorrectionLoss, prior_nats, structural_loss
 from mocodis_monai.networks import LevelIndices, LevelLogits
 
 TRUE_PX = torch.tensor([1.0, 3.0])
@@ -32,14 +34,16 @@ def refinement(small_corrector, image_pair):
 
 
 def test_the_total_of_the_codes_is_the_weighted_sum_of_the_parts(reconstruction, image_pair):
-    terms = CodesLoss(commitment_cost=0.11, score_weight=0.17)(reconstruction, *image_pair, TRUE_PX)
-    wanted = terms.clean_decoded + terms.moved_decoded + 0.11 * terms.commitment + 0.17 * terms.score
+    loss = CodesLoss(commitment_cost=0.11, structure_weight=0.0, twin_weight=0.07, score_weight=0.17)
+    terms = loss(reconstruction, *image_pair, TRUE_PX)
+    moved = (terms.moved_decoded + terms.swapped_decoded) / 2
+    wanted = terms.clean_decoded + moved + 0.11 * terms.commitment + 0.07 * terms.twins + 0.17 * terms.score
     torch.testing.assert_close(terms.total, wanted)
     assert all(value.ndim == 0 and torch.isfinite(value) and value > 0 for value in terms)
 
 
 def test_the_total_of_the_correction_is_the_weighted_sum_of_the_parts(refinement, image_pair):
-    weights = {"codes_only": 0.7, "consistency": 0.13}
+    weights = {"codes_only": 0.7, "consistency": 0.13, "structure": 0.4}
     loss = CorrectionLoss(**{f"{name}_weight": value for name, value in weights.items()}, score_weight=0.17)
     terms = loss(refinement, *image_pair, TRUE_PX)
     wanted = terms.refined + sum(value * getattr(terms, name) for name, value in weights.items())
@@ -50,9 +54,12 @@ def test_the_total_of_the_correction_is_the_weighted_sum_of_the_parts(refinement
 def test_each_part_of_the_codes_loss_is_what_its_name_says(reconstruction, image_pair):
     terms = CodesLoss()(reconstruction, *image_pair, TRUE_PX)
     torch.testing.assert_close(terms.clean_decoded, (reconstruction.clean - image_pair.clean).abs().mean())
-    torch.testing.assert_close(terms.moved_decoded, (reconstruction.moved - image_pair.moved).abs().mean())
+    own, swapped = (reconstruction.moved - image_pair.moved).abs().mean((1, 2, 3))
+    torch.testing.assert_close((terms.moved_decoded, terms.swapped_decoded), (own, swapped))
     levels = (*reconstruction.content, *reconstruction.motion)
     torch.testing.assert_close(terms.commitment, sum(level.commitment_loss for level in levels))
+    apart = [(level.embedding[0] - level.embedding[1]).square().mean() for level in reconstruction.motion]
+    torch.testing.assert_close(terms.twins, sum(apart))
     torch.testing.assert_close(terms.score, huber_of_logs(reconstruction.score_px))
 
 
@@ -61,8 +68,21 @@ def test_each_part_of_the_correction_loss_is_what_its_name_says(refinement, imag
     torch.testing.assert_close(terms.codes_only, (refinement.codes_only - image_pair.clean).abs().mean())
     levels = zip(refinement.logits, refinement.indices, strict=True)
     nats = [-logs.gather(1, indices[:, None]).mean() for logs, indices in levels]  # the logits are normalised
-    torch.testing.assert_close(terms.consistency, sum(nats))
+    contents = zip(refinement.content, refinement.true_content, strict=True)
+    apart = [(seen - true).square().mean() for seen, true in contents]
+    torch.testing.assert_close(terms.consistency, sum(nats) + sum(apart))
     torch.testing.assert_close(terms.score, huber_of_logs(refinement.score_px))
+
+
+def test_the_structural_loss_is_that_of_scikit_image(image_pair):
+    moved, clean = image_pair
+    ours = structural_loss(moved, clean)
+    theirs = [
+        structural_similarity(*(x[0].numpy() for x in pair), win_size=7, data_range=1.0, use_sample_covariance=False)
+        for pair in zip(moved, clean, strict=True)
+    ]
+    assert ours.item() == pytest.approx(1 - np.mean(theirs), abs=2e-3)  # the windows at the border differ
+    assert structural_loss(clean, clean).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_perfect_images_cost_nothing(reconstruction, refinement, image_pair):
@@ -72,7 +92,7 @@ def test_perfect_images_cost_nothing(reconstruction, refinement, image_pair):
     refined = refinement._replace(refined=clean, codes_only=clean, score_px=TRUE_PX)
     correction = CorrectionLoss()(refined, moved, clean, TRUE_PX)
     for terms, names in (
-        (codes, ("clean_decoded", "moved_decoded", "score")),
+        (codes, ("clean_decoded", "moved_decoded", "swapped_decoded", "score")),
         (correction, ("refined", "codes_only", "score")),
     ):
         for name in names:

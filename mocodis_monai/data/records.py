@@ -1,9 +1,10 @@
 """Lists of records for MONAI datasets; ``LoadSourced`` turns a record into an image.
 
-A record is ``{"image": source, "region": str, "subject": str}`` with one of two sources, plain values only:
+A record is ``{"image": source, "region": str, "subject": str}`` with one of these sources, plain values only:
 
     {"kind": "phantom", "region": "head", "seed": 7, "size": [128, 128]}
     {"kind": "slice", "path": "/data/t1.nii.gz", "axis": 2, "index": 90}
+    {"kind": "plane", "path": "/data/t1.nii.gz", "seed": 7, "size": [128, 128]}
 """
 
 from collections.abc import Sequence
@@ -32,9 +33,7 @@ def phantom_records(
 
     Raises ValueError for a region that is not in ``REGIONS``, or none.
     """
-    unknown = sorted(set(regions) - set(REGIONS))
-    if unknown or not regions:
-        raise ValueError(f"regions is {list(regions)}; allowed are {list(REGIONS)}. Pass at least one.")
+    _check_regions(regions)
     records = []
     for k, seed in enumerate(range(first_seed, first_seed + num_images)):
         region = regions[k % len(regions)]
@@ -72,20 +71,41 @@ def slice_records(
     return records
 
 
-def training_records(
-    num_phantoms: int,
+def twin_records(
+    num_records: int,
     first_seed: int = 0,
     regions: Sequence[str] = REGIONS,
     size: Sequence[int] = (128, 128),
     volumes: Sequence[str | Path] = (),
-    step: int = 4,
-    repeats: int = 1,
+    volume_share: float = 0.0,
 ) -> list[Record]:
-    """Phantoms, then every ``step``-th slice along all three axes of each real volume, ``repeats`` times."""
-    records = phantom_records(num_phantoms, first_seed, regions, size)
-    for path in volumes:
-        records += repeats * slice_records(path, step=step)
+    """Two anatomies each, ``image`` and ``partner``, to be moved by the same trajectory, and the sample's ``seed``.
+
+    An anatomy is a phantom of a random region, or for ``volume_share`` of them a random plane of a random volume.
+
+    Raises ValueError for a region that is not in ``REGIONS``, or none, and for a share of no volumes.
+    """
+    _check_regions(regions)
+    if volume_share > 0 and not volumes:
+        raise ValueError(f"volume_share is {volume_share} and volumes is empty. Name volumes, or set it to 0.")
+    records = []
+    for seed in range(first_seed, first_seed + num_records):
+        rng = np.random.default_rng((21, seed))
+        anatomies = {}
+        for number, key in enumerate(("image", "partner")):
+            from_volume = rng.random() < volume_share
+            names: Sequence[str | Path] = volumes if from_volume else regions
+            name = str(names[rng.integers(len(names))])
+            where = {"kind": "plane", "path": name} if from_volume else {"kind": "phantom", "region": name}
+            anatomies[key] = {**where, "seed": 2 * seed + number, "size": [int(n) for n in size]}
+        records.append({**anatomies, "seed": seed, "subject": f"twins_{seed}"})
     return records
+
+
+def _check_regions(regions: Sequence[str]) -> None:
+    unknown = sorted(set(regions) - set(REGIONS))
+    if unknown or not regions:
+        raise ValueError(f"regions is {list(regions)}; allowed are {list(REGIONS)}. Pass at least one.")
 
 
 def check_disjoint_subjects(training: Sequence[Record], validation: Sequence[Record]) -> None:

@@ -35,10 +35,14 @@ class CoarseEvidence(NamedTuple):
 
 
 class FineEvidence(NamedTuple):
-    """Decoder features at 1/4 given the coarse codes, and the fine code logits (B, codes, *1/4)."""
+    """Decoder features at 1/4 given the coarse codes, the fine code logits (B, codes, *1/4), and the detail.
+
+    The detail (B, C, *1/4) is the expected sum of the later stages of the fine codes: a mean needs no logits.
+    """
 
     quarter: torch.Tensor
     logits: torch.Tensor
+    detail: torch.Tensor
 
 
 class FidelityBranch(nn.Module):
@@ -80,6 +84,7 @@ class FidelityBranch(nn.Module):
         self.merge_quarter = convolution(spatial_dims, 2 * quarter, quarter, kernel_size=1)
         self.quarter_body = nn.Sequential(ResidualBlock(spatial_dims, quarter), ResidualBlock(spatial_dims, quarter))
         self.fine_logits = convolution(spatial_dims, quarter, num_embeddings[1], kernel_size=1)
+        self.detail = convolution(spatial_dims, quarter, embedding_dim, kernel_size=1)
         self.fine_in = convolution(spatial_dims, embedding_dim, quarter, kernel_size=1)
 
         self.up_half = unfold(spatial_dims, quarter, half)
@@ -94,7 +99,7 @@ class FidelityBranch(nn.Module):
     @torch.no_grad()
     def _start_without_codes(self) -> None:
         """Start with no residual and no say for the codes: until they mean something they are only noise."""
-        for layer in (self.to_residual, self.coarse_in, self.fine_in):
+        for layer in (self.to_residual, self.detail, self.coarse_in, self.fine_in):
             start_at_zero(layer)
         self.codes_half.weight[:, 1].zero_()
 
@@ -109,7 +114,8 @@ class FidelityBranch(nn.Module):
         """Coarse evidence and the coarse embedding (B, C, *1/8) -> what the image says of the fine codes."""
         up = self.up_quarter(seen.eighth + self.coarse_in(coarse_embedding))
         quarter = self.quarter_body(self.merge_quarter(torch.cat([up, seen.quarter], dim=1)))
-        return FineEvidence(quarter, self.fine_logits(F.relu(quarter)))
+        active = F.relu(quarter)
+        return FineEvidence(quarter, self.fine_logits(active), self.detail(active))
 
     def refine(
         self, image: torch.Tensor, seen: CoarseEvidence, fine: FineEvidence, fine_embedding: torch.Tensor,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 
 import torch
+from torch.nn import functional as F
 
 from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits
 
@@ -16,6 +17,10 @@ NUM_PASSES = 3
 """Parallel passes; the answer hardly changes after three."""
 OVERLAP = 2
 """Coarse sites that neighbouring windows share."""
+FAMILIAR_NATS = (5.0, 5.8)
+"""Below the first negative log-likelihood per token (nats) a window counts as familiar to the prior; above the second
+the prior has no say there.
+"""
 
 Corner = tuple[int, ...]
 
@@ -48,17 +53,18 @@ def join(
     return total / count
 
 
-@torch.no_grad()
 def guide(
     prior: ContentPrior, evidence: LevelLogits, condition: torch.Tensor, strength: torch.Tensor
 ) -> LevelLogits:
     """Log-probabilities of the clean codes given evidence and prior.
 
+    Gradients pass through the last of the passes only.
+
     Args:
         prior: the transformer.
         evidence: code logits of the whole token grid, (B, codes, *coarse) and (B, codes, *fine).
         condition: global motion condition, (B, K).
-        strength: (B,), 0 leaves the evidence alone, 1 takes the prior's answer.
+        strength: (B,), 0 leaves the evidence alone, 1 takes the prior's answer where it knows the place.
     """
     window = prior.coarse_window
     corners = window_corners(tuple(evidence.coarse.shape[2:]), window)
@@ -66,18 +72,48 @@ def guide(
         cut(evidence.coarse.log_softmax(1), corners, window),
         cut(evidence.fine.log_softmax(1), corners, window, FINE_PER_COARSE),
     )
-    condition = condition.repeat(len(corners), 1)
-    weight = strength.repeat(len(corners)).reshape(-1, 1, *(1,) * prior.spatial_dims)
-    answer = local
-    for _ in range(NUM_PASSES):
-        indices = LevelIndices(answer.coarse.argmax(1), answer.fine.argmax(1))
-        logits = prior(indices, local, condition)
-        blended = (torch.lerp(seen, said.float(), weight) for seen, said in zip(local, logits, strict=True))
-        answer = LevelLogits(*blended)
+    condition, strength = condition.repeat(len(corners), 1), strength.repeat(len(corners))
+    with torch.no_grad():
+        answer = local
+        for _ in range(NUM_PASSES - 1):
+            answer = _blend(local, prior(_most_likely(answer), local, condition), strength)
+        known = _most_likely(answer)
+        strength = strength * familiarity(prior, known)
+    answer = _blend(local, prior(known, local, condition), strength)
     return LevelLogits(
         join(answer.coarse, corners, window, evidence.coarse.float()).log_softmax(1),
         join(answer.fine, corners, window, evidence.fine.float(), FINE_PER_COARSE).log_softmax(1),
     )
+
+
+def familiarity(prior: ContentPrior, indices: LevelIndices) -> torch.Tensor:
+    """How well the prior knows the like of these windows, (B,): 1 familiar, 0 out of its depth.
+
+    From the negative log-likelihood of the codes under the unconditional prior, in nats per token.
+    """
+    nats = torch.cat([level.flatten(1) for level in unconditional_nats(prior, indices)], dim=1).mean(1)
+    familiar, strange = FAMILIAR_NATS
+    return ((strange - nats) / (strange - familiar)).clamp(0, 1)
+
+
+def unconditional_nats(prior: ContentPrior, indices: LevelIndices) -> LevelLogits:
+    """Negative log-likelihood in nats of each code given the codes before it alone: (B, *window) on both levels."""
+    return LevelLogits(
+        *(
+            F.cross_entropy(logits.float(), codes, reduction="none")
+            for logits, codes in zip(prior(indices), indices, strict=True)
+        )
+    )
+
+
+def _most_likely(logits: LevelLogits) -> LevelIndices:
+    return LevelIndices(logits.coarse.argmax(1), logits.fine.argmax(1))
+
+
+def _blend(seen: LevelLogits, said: LevelLogits, strength: torch.Tensor) -> LevelLogits:
+    """From the evidence to the prior's answer, for each window by its strength (B,)."""
+    weight = strength.reshape(-1, 1, *(1,) * (seen.coarse.ndim - 2))
+    return LevelLogits(*(torch.lerp(a, b.float(), weight) for a, b in zip(seen, said, strict=True)))
 
 
 def _place(corner: Corner, window: int, factor: int) -> tuple[slice, ...]:

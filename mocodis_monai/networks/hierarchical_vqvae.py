@@ -3,7 +3,7 @@
 Razavi, van den Oord & Vinyals 2019, "Generating diverse high-fidelity images with VQ-VAE-2", arXiv 1906.00446, for
 the two levels; Wang et al. 2025, arXiv 2511.08365, for splitting content from motion. Sizes are our own choice.
 
-    content: image -> coarse codes at 1/8, then fine codes at 1/4 given the coarse ones
+    content: image -> coarse codes at 1/8, then fine codes at 1/4 given the coarse ones, each in several stages
     motion:  image -> coarse codes at 1/16, fine codes at 1/8
     decoder: content alone (with the learned null motion) -> the clean image
              content and motion                           -> the moved image
@@ -19,14 +19,31 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, unfold
+from mocodis_monai.networks.residual_quantizer import ResidualQuantization, ResidualQuantizer
 from mocodis_monai.networks.vector_quantizer import Quantization, VectorQuantizer
 
 
-class Codes(NamedTuple):
-    """The two levels of one kind of code, each a :class:`Quantization`."""
+class ContentCodes(NamedTuple):
+    """Content codes on two levels, the fine ones in several stages."""
+
+    coarse: Quantization
+    fine: ResidualQuantization
+
+    def codebooks(self) -> dict[str, Quantization]:
+        """What each codebook gave, by name: coarse, fine, and the later stages as detail_1, detail_2, ..."""
+        first, *later = self.fine.stages
+        return {"coarse": self.coarse, "fine": first} | {f"detail_{k}": stage for k, stage in enumerate(later, 1)}
+
+
+class MotionCodes(NamedTuple):
+    """Motion codes on two levels."""
 
     coarse: Quantization
     fine: Quantization
+
+    def codebooks(self) -> dict[str, Quantization]:
+        """What each codebook gave, by name."""
+        return self._asdict()
 
 
 class Embeddings(NamedTuple):
@@ -36,7 +53,7 @@ class Embeddings(NamedTuple):
     fine: torch.Tensor
 
 
-def embeddings_of(codes: Codes) -> Embeddings:
+def embeddings_of(codes: ContentCodes | MotionCodes) -> Embeddings:
     """The quantized embeddings of both levels."""
     return Embeddings(codes.coarse.embedding, codes.fine.embedding)
 
@@ -62,7 +79,12 @@ class ContentEncoder(nn.Module):
     """Image -> content codes: what the motion-free anatomy is."""
 
     def __init__(
-        self, spatial_dims: int, channels: tuple[int, int, int], num_embeddings: tuple[int, int], embedding_dim: int
+        self,
+        spatial_dims: int,
+        channels: tuple[int, int, int],
+        num_embeddings: tuple[int, int],
+        embedding_dim: int,
+        fine_stages: int,
     ) -> None:
         super().__init__()
         half, quarter, eighth = channels
@@ -78,15 +100,15 @@ class ContentEncoder(nn.Module):
         self.coarse_features = unfold(spatial_dims, embedding_dim, quarter)
         self.fine_latent = to_latents(spatial_dims, 2 * quarter, embedding_dim)
         self.coarse_quantizer = VectorQuantizer(num_embeddings[0], embedding_dim)
-        self.fine_quantizer = VectorQuantizer(num_embeddings[1], embedding_dim)
+        self.fine_quantizer = ResidualQuantizer(num_embeddings[1], embedding_dim, fine_stages)
 
-    def forward(self, image: torch.Tensor) -> Codes:
+    def forward(self, image: torch.Tensor) -> ContentCodes:
         """(B, 1, *spatial) -> content codes at 1/8 and 1/4 of the resolution."""
         quarter = self.to_quarter(image)
         coarse = self.coarse_quantizer(self.coarse_latent(self.to_eighth(quarter)))
         known = self.coarse_features(coarse.embedding)
         fine = self.fine_quantizer(self.fine_latent(F.relu(torch.cat([quarter, known], dim=1))))
-        return Codes(coarse, fine)
+        return ContentCodes(coarse, fine)
 
 
 class MotionEncoder(nn.Module):
@@ -111,11 +133,11 @@ class MotionEncoder(nn.Module):
         self.coarse_quantizer = VectorQuantizer(num_embeddings[0], embedding_dim)
         self.fine_quantizer = VectorQuantizer(num_embeddings[1], embedding_dim)
 
-    def forward(self, image: torch.Tensor) -> Codes:
+    def forward(self, image: torch.Tensor) -> MotionCodes:
         """(B, 1, *spatial) -> motion codes at 1/16 and 1/8 of the resolution."""
         eighth = self.to_eighth(image)
         coarse = self.coarse_quantizer(self.coarse_latent(self.to_sixteenth(eighth)))
-        return Codes(coarse, self.fine_quantizer(self.fine_latent(eighth)))
+        return MotionCodes(coarse, self.fine_quantizer(self.fine_latent(eighth)))
 
 
 class ConditionalDecoder(nn.Module):
@@ -163,6 +185,7 @@ class HierarchicalVQVAE(nn.Module):
         channels: features at 1/2, 1/4 and 1/8 of the resolution.
         num_embeddings: content codes, coarse and fine.
         embedding_dim: channels of a content code.
+        fine_stages: stages in which the fine content codes are told.
         num_motion_embeddings: motion codes, coarse and fine.
         motion_embedding_dim: channels of a motion code.
     """
@@ -172,25 +195,28 @@ class HierarchicalVQVAE(nn.Module):
         spatial_dims: int = 2,
         channels: tuple[int, int, int] = (32, 64, 128),
         num_embeddings: tuple[int, int] = (512, 512),
-        embedding_dim: int = 8,
+        embedding_dim: int = 16,
+        fine_stages: int = 4,
         num_motion_embeddings: tuple[int, int] = (128, 128),
         motion_embedding_dim: int = 8,
     ) -> None:
         super().__init__()
         # The artifact needs fewer features than the anatomy.
         half, quarter, eighth = (max(8, width // 2) for width in channels)
-        self.content_encoder = ContentEncoder(spatial_dims, channels, num_embeddings, embedding_dim)
+        self.content_encoder = ContentEncoder(
+            spatial_dims, channels, num_embeddings, embedding_dim, fine_stages
+        )
         self.motion_encoder = MotionEncoder(
             spatial_dims, (half, quarter, eighth), num_motion_embeddings, motion_embedding_dim
         )
         self.decoder = ConditionalDecoder(spatial_dims, channels, embedding_dim, motion_embedding_dim)
         self.score_head = nn.Sequential(nn.Linear(4 * motion_embedding_dim, 64), nn.ReLU(), nn.Linear(64, 1))
 
-    def encode_content(self, image: torch.Tensor) -> Codes:
+    def encode_content(self, image: torch.Tensor) -> ContentCodes:
         """Content codes of ``image`` (B, 1, *spatial), spatial sizes multiples of 16."""
         return self.content_encoder(image)
 
-    def encode_motion(self, image: torch.Tensor) -> Codes:
+    def encode_motion(self, image: torch.Tensor) -> MotionCodes:
         """Motion codes of ``image`` (B, 1, *spatial), spatial sizes multiples of 16."""
         return self.motion_encoder(image)
 

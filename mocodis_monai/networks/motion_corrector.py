@@ -2,71 +2,34 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FidelityBranch
+from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
+from mocodis_monai.networks.gate import no_harm_gate
 from mocodis_monai.networks.guidance import guide
-from mocodis_monai.networks.hierarchical_vqvae import Codes, Embeddings, HierarchicalVQVAE, embeddings_of, on_fine_grid
-from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits
+from mocodis_monai.networks.hierarchical_vqvae import (
+    ContentCodes,
+    Embeddings,
+    HierarchicalVQVAE,
+    embeddings_of,
+    on_fine_grid,
+)
+from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelLogits
+from mocodis_monai.networks.results import (
+    Correction,
+    Drawing,
+    Posterior,
+    Reading,
+    Reconstruction,
+    Refinement,
+    indices_of,
+    twins_of,
+)
 
 SIZE_MULTIPLE = 16
 """The coarsest grid is 1/16 of the resolution; images are padded to a multiple and cropped back."""
-GATE_PX = (0.3, 0.7)
-"""Below the first motion score the image is left alone, above the second it is corrected in full.
-
-Chosen on validation phantoms, where images without motion were scored up to .34."""
-
-
-class Correction(NamedTuple):
-    """Result of :meth:`MotionCorrector.correct`; images are (B, 1, *spatial) in the units of the input.
-
-    Attributes:
-        corrected: the corrected image.
-        uncertainty: standard deviation over images decoded from samples of the posterior over codes; None if no
-            samples were asked for.
-        motion_score_mm: (B,), estimated displacement score.
-        artifact_map: negative log-likelihood (nats) of the image's own codes under the posterior over clean codes.
-        gate: (B,), 0 where the image was left alone, 1 where it was corrected in full.
-    """
-
-    corrected: torch.Tensor
-    uncertainty: torch.Tensor | None
-    motion_score_mm: torch.Tensor
-    artifact_map: torch.Tensor
-    gate: torch.Tensor
-
-
-class Posterior(NamedTuple):
-    """What is believed of the clean codes, and where it came from."""
-
-    image: torch.Tensor
-    seen: CoarseEvidence
-    log_probs: LevelLogits
-    score_px: torch.Tensor
-
-
-class Reconstruction(NamedTuple):
-    """What the codes draw: images (B, 1, *spatial), the codes themselves, and the motion score (B,) in pixels."""
-
-    clean: torch.Tensor
-    moved: torch.Tensor
-    content: Codes
-    motion: Codes
-    score_px: torch.Tensor
-
-
-class Refinement(NamedTuple):
-    """What the fidelity branch makes of a moved image, (B, 1, *spatial), and the codes it read beside the true ones."""
-
-    refined: torch.Tensor
-    codes_only: torch.Tensor
-    logits: LevelLogits
-    indices: LevelIndices
-    score_px: torch.Tensor
 
 
 class MotionCorrector(nn.Module):
@@ -80,6 +43,7 @@ class MotionCorrector(nn.Module):
         fidelity_channels: the same for the fidelity branch.
         num_embeddings: content codes, coarse and fine.
         embedding_dim: channels of a content code.
+        fine_stages: stages in which the fine content codes are told.
         num_motion_embeddings: motion codes, coarse and fine.
         motion_embedding_dim: channels of a motion code.
         prior_hidden_size: width of the transformer prior.
@@ -93,7 +57,8 @@ class MotionCorrector(nn.Module):
         channels: tuple[int, int, int] = (32, 64, 96),
         fidelity_channels: tuple[int, int, int] = (48, 96, 112),
         num_embeddings: tuple[int, int] = (512, 512),
-        embedding_dim: int = 8,
+        embedding_dim: int = 16,
+        fine_stages: int = 4,
         num_motion_embeddings: tuple[int, int] = (128, 128),
         motion_embedding_dim: int = 8,
         prior_hidden_size: int = 128,
@@ -101,10 +66,16 @@ class MotionCorrector(nn.Module):
         guidance: float = 0.0,
     ) -> None:
         super().__init__()
-        self.spatial_dims, self.guidance = spatial_dims, guidance
+        self.spatial_dims, self.num_embeddings, self.guidance = spatial_dims, num_embeddings, guidance
         self.frozen: set[str] = set()
         self.vqvae = HierarchicalVQVAE(
-            spatial_dims, channels, num_embeddings, embedding_dim, num_motion_embeddings, motion_embedding_dim
+            spatial_dims,
+            channels,
+            num_embeddings,
+            embedding_dim,
+            fine_stages,
+            num_motion_embeddings,
+            motion_embedding_dim,
         )
         self.fidelity_branch = FidelityBranch(
             spatial_dims, fidelity_channels, num_embeddings, embedding_dim, 2 * motion_embedding_dim
@@ -120,7 +91,7 @@ class MotionCorrector(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Corrected image of ``image``, both (B, 1, *spatial), any spatial size."""
         posterior = self._posterior(self._pad(image), self.guidance)
-        refined, _ = self._draw(posterior, self._expect(posterior.log_probs))
+        refined, _ = self._draw(posterior)
         gate = no_harm_gate(posterior.score_px)
         return torch.lerp(image, self._crop(refined, image).to(image.dtype), self._per_image(gate).to(image.dtype))
 
@@ -153,7 +124,7 @@ class MotionCorrector(nn.Module):
         if num_samples < 2 and num_samples != 0:
             raise ValueError(f"num_samples must be 0 or at least 2, for a standard deviation, got {num_samples}.")
         posterior = self._posterior(self._pad(image), guidance)
-        refined, codes_only = self._draw(posterior, self._expect(posterior.log_probs))
+        refined, codes_only = self._draw(posterior)
         gate = no_harm_gate(posterior.score_px)
         result = self._crop(torch.lerp(codes_only, refined, fidelity), image).to(image.dtype)
         return Correction(
@@ -165,35 +136,57 @@ class MotionCorrector(nn.Module):
         )
 
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
-        """First stage: code and decode pairs (B, 1, *spatial), sizes multiples of 16; codebooks learn from it."""
+        """First stage: code and decode pairs (2B, 1, *spatial), sizes multiples of 16; codebooks learn from it.
+
+        Image k and image k + B went through the same trajectory. Every second moved image is drawn with the motion
+        codes of its twin, so that these can tell nothing of the anatomy.
+        """
         content, motion = self.vqvae.encode_content(clean), self.vqvae.encode_motion(moved)
         embeddings, artifact = embeddings_of(content), embeddings_of(motion)
+        swapped = torch.arange(len(moved), device=moved.device) % 2 == 1
+        lent = Embeddings(*(torch.where(self._per_image(swapped), twins_of(level), level) for level in artifact))
         return Reconstruction(
             clean=self.vqvae.decode(embeddings),
-            moved=self.vqvae.decode(embeddings, artifact),
+            moved=self.vqvae.decode(embeddings, lent),
+            swapped=swapped,
             content=content,
             motion=motion,
             score_px=self.vqvae.motion_score_px(artifact),
         )
 
-    def refine(self, moved: torch.Tensor, clean: torch.Tensor) -> Refinement:
-        """Second stage, codes frozen: read the clean codes off ``moved`` and refine what they draw."""
-        posterior = self._posterior(moved, guidance=0.0)
-        refined, codes_only = self._draw(posterior, self._expect(posterior.log_probs))
-        return Refinement(refined, codes_only, posterior.log_probs, self._true_codes(clean), posterior.score_px)
+    def refine(self, moved: torch.Tensor, clean: torch.Tensor, guidance: float = 0.0) -> Refinement:
+        """Second stage, codes frozen: read the clean codes off ``moved``, guided or not, and refine what they draw."""
+        posterior = self._posterior(moved, guidance)
+        refined, codes_only = self._draw(posterior)
+        true = self.true_codes(clean)
+        return Refinement(
+            refined=refined,
+            codes_only=codes_only,
+            logits=posterior.log_probs,
+            indices=indices_of(true),
+            content=posterior.content,
+            true_content=embeddings_of(true),
+            score_px=posterior.score_px,
+        )
 
     @torch.no_grad()
-    def read_codes(self, moved: torch.Tensor, clean: torch.Tensor) -> tuple[LevelIndices, LevelLogits, torch.Tensor]:
+    def read_codes(self, moved: torch.Tensor, clean: torch.Tensor) -> Reading:
         """Third stage: true clean codes, evidence of the moved image, and the motion condition for the prior."""
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
-        return self._true_codes(clean), evidence.log_probs, self._prior_condition(motion, evidence.score_px)
+        condition = self._prior_condition(motion, evidence.score_px)
+        return Reading(indices_of(self.true_codes(clean)), evidence.log_probs, condition)
 
     @torch.no_grad()
-    def _true_codes(self, clean: torch.Tensor) -> LevelIndices:
-        """Content code indices of a clean image."""
-        content = self.vqvae.encode_content(clean)
-        return LevelIndices(content.coarse.indices, content.fine.indices)
+    def true_codes(self, clean: torch.Tensor) -> ContentCodes:
+        """Content codes of a clean image."""
+        return self.vqvae.encode_content(clean)
+
+    @torch.no_grad()
+    def draw_codes(self, clean: torch.Tensor) -> Drawing:
+        """Code a clean image (B, 1, *spatial) and draw it from its content codes alone: the ceiling of all codes."""
+        content = self.vqvae.encode_content(self._pad(clean))
+        return Drawing(self._crop(self.vqvae.decode(embeddings_of(content)).float(), clean), content)
 
     def freeze(self, *names: str) -> MotionCorrector:
         """Fix the parts ``names`` for good: no gradients, and their codebooks rest in training mode too."""
@@ -217,27 +210,35 @@ class MotionCorrector(nn.Module):
             return evidence
         condition = self._prior_condition(motion, evidence.score_px)
         strength = guidance * no_harm_gate(evidence.score_px)
-        return evidence._replace(log_probs=guide(self.prior, evidence.log_probs, condition, strength))
+        return self._believe(evidence, guide(self.prior, evidence.log_probs, condition, strength))
 
     def _evidence(self, padded: torch.Tensor, motion: Embeddings) -> Posterior:
         """Belief over the clean codes from the image alone."""
-        score_px = self.vqvae.motion_score_px(motion)
         seen = self.fidelity_branch.read_coarse(padded, on_fine_grid(motion))
         coarse = seen.logits.float().log_softmax(1)
-        fine = self.fidelity_branch.read_fine(seen, self.vqvae.content_encoder.coarse_quantizer.expect(coarse.exp()))
-        return Posterior(padded, seen, LevelLogits(coarse, fine.logits.float().log_softmax(1)), score_px)
+        content = self.vqvae.content_encoder.coarse_quantizer.expect(coarse.exp())
+        fine = self.fidelity_branch.read_fine(seen, content)
+        log_probs = LevelLogits(coarse, fine.logits.float().log_softmax(1))
+        embeddings = Embeddings(content, self._fine_content(log_probs, fine))
+        return Posterior(padded, seen, fine, log_probs, embeddings, self.vqvae.motion_score_px(motion))
 
-    def _expect(self, log_probs: LevelLogits) -> Embeddings:
-        """Posterior-mean embeddings, better than the most likely code by .5 dB and more."""
-        encoder = self.vqvae.content_encoder
-        coarse = encoder.coarse_quantizer.expect(log_probs.coarse.exp())
-        return Embeddings(coarse, encoder.fine_quantizer.expect(log_probs.fine.exp()))
+    def _believe(self, evidence: Posterior, log_probs: LevelLogits) -> Posterior:
+        """The same image under another belief over its clean codes."""
+        coarse = self.vqvae.content_encoder.coarse_quantizer.expect(log_probs.coarse.exp())
+        fine = self.fidelity_branch.read_fine(evidence.seen, coarse)
+        content = Embeddings(coarse, self._fine_content(log_probs, fine))
+        return evidence._replace(fine=fine, log_probs=log_probs, content=content)
 
-    def _draw(self, posterior: Posterior, content: Embeddings) -> tuple[torch.Tensor, torch.Tensor]:
-        """The refined image and the codes-only image of ``content``, each (B, 1, *spatial) float32."""
-        codes_only = self.vqvae.decode(content)
-        fine = self.fidelity_branch.read_fine(posterior.seen, content.coarse)
-        refined = self.fidelity_branch.refine(posterior.image, posterior.seen, fine, content.fine, codes_only)
+    def _fine_content(self, log_probs: LevelLogits, fine: FineEvidence) -> torch.Tensor:
+        """Posterior-mean fine embedding, better than the most likely code by .5 dB and more: (B, C, *1/4)."""
+        return self.vqvae.content_encoder.fine_quantizer.first.expect(log_probs.fine.exp()) + fine.detail.float()
+
+    def _draw(self, posterior: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
+        """The refined image and the codes-only image, each (B, 1, *spatial) float32."""
+        codes_only = self.vqvae.decode(posterior.content)
+        refined = self.fidelity_branch.refine(
+            posterior.image, posterior.seen, posterior.fine, posterior.content.fine, codes_only
+        )
         return refined.float(), codes_only.float()
 
     def _spread(self, posterior: Posterior, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
@@ -248,8 +249,8 @@ class MotionCorrector(nn.Module):
         draws = []
         for _ in range(num_samples):
             coarse = encoder.coarse_quantizer.embed(_sample(posterior.log_probs.coarse, generator))
-            fine = encoder.fine_quantizer.embed(_sample(posterior.log_probs.fine, generator))
-            draws.append(self.vqvae.decode(Embeddings(coarse, fine)).float())
+            fine = encoder.fine_quantizer.first.embed(_sample(posterior.log_probs.fine, generator))
+            draws.append(self.vqvae.decode(Embeddings(coarse, fine + posterior.fine.detail)).float())
         return torch.stack(draws).std(0)
 
     def _surprise(self, posterior: Posterior) -> torch.Tensor:
@@ -279,12 +280,6 @@ class MotionCorrector(nn.Module):
     def _per_image(self, values: torch.Tensor) -> torch.Tensor:
         """(B,) -> (B, 1, 1, ...) to multiply images with."""
         return values.reshape(-1, 1, *(1,) * self.spatial_dims)
-
-
-def no_harm_gate(score_px: torch.Tensor) -> torch.Tensor:
-    """Share of the correction to apply, (B,): 0 where the motion score says that nothing moved."""
-    low, high = GATE_PX
-    return ((score_px - low) / (high - low)).clamp(0, 1)
 
 
 def _sample(log_probs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

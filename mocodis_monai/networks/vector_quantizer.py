@@ -6,6 +6,9 @@ of section 3.2 with the updates of appendix A.1.
 Why not MONAI's ``EMAQuantizer``: it starts the cluster counts at zero without taking the bias out, so that after one
 step at decay .99 the embeddings of unused codes explode. Here counts start at one, the embeddings start from the
 first batch, and a code that falls out of use starts again from a latent of the current batch.
+
+In a distributed run the processes hold equal shares of a batch, and the codebooks learn from all of it: they are the
+same bit for bit in all processes.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from mocodis_monai.distributed import from_rank_zero, random_rows, std_over_processes, sum_over_processes, world_size
 
 RESTART_COUNT = 0.1
 """A code whose moving-average count falls below this share of an even use counts as unused and starts again."""
@@ -27,7 +32,8 @@ class Quantization(NamedTuple):
         embedding: (B, C, *spatial), nearest codes; gradients pass straight through to the latents.
         indices: (B, *spatial) int64, code indices.
         commitment_loss: scalar, mean squared distance of the latents to their (fixed) codes.
-        perplexity: scalar, exp of the entropy of code use in this batch, 1 to ``num_embeddings``.
+        perplexity: scalar, exp of the entropy of code use in this batch (of all processes while training), 1 to
+            ``num_embeddings``.
         usage: scalar, share of the codebook that this batch uses.
     """
 
@@ -72,11 +78,12 @@ class VectorQuantizer(nn.Module):
                 self._start_from(flat)
             indices = self.nearest(flat)
             embedding = self.embed(indices.reshape(sites.shape[:-1]))
+            count = torch.bincount(indices, minlength=self.num_embeddings).float()
             if self.training:
-                self._learn(flat, indices)
+                count = self._learn(flat, indices, count)
             commitment_loss = F.mse_loss(latents, embedding.detach())
             straight_through = latents + (embedding - latents).detach()
-        used = torch.bincount(indices, minlength=self.num_embeddings).float() / indices.numel()
+        used = count / count.sum()
         perplexity = torch.exp(torch.special.entr(used).sum())
         usage = (used > 0).float().mean()
         return Quantization(
@@ -103,23 +110,29 @@ class VectorQuantizer(nn.Module):
         self.initialized.fill_(True)
 
     @torch.no_grad()
-    def _learn(self, flat: torch.Tensor, indices: torch.Tensor) -> None:
-        """One moving-average step on latents (N, C) with their code indices (N,)."""
-        count = torch.bincount(indices, minlength=self.num_embeddings).to(flat.dtype)
+    def _learn(self, flat: torch.Tensor, indices: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        """One moving-average step on latents (N, C) with their code indices (N,) and how often each code was used.
+
+        Returns the count over all processes.
+        """
         total = torch.zeros_like(self.ema_sum).index_add_(0, indices, flat)
+        count, total = sum_over_processes(torch.cat([count.unsqueeze(1), total], 1)).tensor_split([1], dim=1)
+        count = count.squeeze(1)
         # Counts are kept per even use (mean one), so that start and threshold do not depend on the batch size.
-        per_code = flat.shape[0] / self.num_embeddings
+        per_code = world_size() * flat.shape[0] / self.num_embeddings
         self.ema_count.lerp_(count / per_code, 1 - self.decay)
         self.ema_sum.lerp_(total / per_code, 1 - self.decay)
         self.codebook.copy_(self.ema_sum / self.ema_count.clamp(min=1e-5).unsqueeze(1))
         dead = (self.ema_count < RESTART_COUNT).nonzero().flatten()
         if dead.numel():
             self._place(dead, flat)
+        return count
 
     def _place(self, codes: torch.Tensor, flat: torch.Tensor) -> None:
-        """Put ``codes`` on random latents of ``flat`` (N, C) with a count of one."""
-        chosen = flat[torch.randint(flat.shape[0], (codes.numel(),), device=flat.device)]
-        jitter = 1e-2 * flat.std() * torch.randn_like(chosen)  # so that equal latents do not give equal codes
+        """Put ``codes`` on random latents of ``flat`` (N, C), of all processes, with a count of one."""
+        chosen = random_rows(flat, codes.numel())
+        # So that equal latents do not give equal codes.
+        jitter = 1e-2 * std_over_processes(flat) * from_rank_zero(torch.randn_like(chosen))
         self.codebook[codes] = chosen + jitter
         self.ema_sum[codes] = self.codebook[codes]
         self.ema_count[codes] = 1.0

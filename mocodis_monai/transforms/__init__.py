@@ -4,17 +4,16 @@ What may live here: transforms in MONAI's conventions (channel-first images, Met
 honoured). The physics they apply lives in :mod:`mocodis_monai.motion`.
 """
 
-from .displacement import DisplacementInPixelsd
 from .kspace_motion import KSpaceMotion, MotionSample
 from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMotionDict
 from .rand_kspace_motion import RandKSpaceMotion
 from .scan import EchoTrain, ReceiverOptions
+from .seeded import SeededCompose
 from .sources import LoadSourced, RandContrast, RandContrastd
 from .texture import RandLayersd, RandTextured
 from .volumes import LoadVolumed, SaveVolumed
 
 __all__ = [
-    "DisplacementInPixelsd",
     "EchoTrain",
     "KSpaceMotion",
     "LoadSourced",
@@ -30,4 +29,5 @@ __all__ = [
     "RandTextured",
     "ReceiverOptions",
     "SaveVolumed",
+    "SeededCompose",
 ]

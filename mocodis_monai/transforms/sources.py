@@ -14,6 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.phantom import make_phantom
+from mocodis_monai.data.planes import random_plane
 from mocodis_monai.data.slices import read_slice
 
 __all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
@@ -26,7 +27,7 @@ CURVE_SAMPLES = 512
 class LoadSourced(MapTransform):
     """Turn the sources of ``mocodis_monai.data.records`` into images, MetaTensors of shape ``(1, H, W)``.
 
-    Both kinds come as float32 magnitude with the 99.5th percentile of the foreground at 1. The affine has no origin:
+    All kinds come as float32 magnitude with the 99.5th percentile of the foreground at 1. The affine has no origin:
     its columns point where H, W and the slice axis point in the patient (right, anterior, superior), as long as a pixel
     along H, along W, and the slice thickness (1 for a phantom), in mm.
 
@@ -36,7 +37,7 @@ class LoadSourced(MapTransform):
             Pixels are never resampled.
 
     Raises:
-        ValueError: for a kind of source that is neither "phantom" nor "slice".
+        ValueError: for a kind of source that is none of "phantom", "slice" and "plane".
     """
 
     def __init__(
@@ -65,7 +66,12 @@ def _load(source: Mapping[str, Any]) -> MetaTensor:
         name = f"{stem(source['path'])}_axis{source['axis']}_slice{source['index']}"
         orientation = "".join(letter for axis, letter in enumerate("RAS") if axis != source["axis"])
         return _meta_tensor(image, (*cut.spacing_mm, cut.thickness_mm), orientation, name)
-    raise ValueError(f"kind of the source is {kind!r}; allowed are 'phantom' and 'slice'. Mend the record.")
+    if kind == "plane":
+        plane = random_plane(source["path"], source["seed"], tuple(source["size"]))
+        image = torch.from_numpy(plane / np.float32(foreground_scale(plane)))[None]
+        # A tilted and mirrored plane has no directions of its own; a pixel counts as a millimetre.
+        return _meta_tensor(image, (1.0, 1.0, 1.0), "PL", f"{stem(source['path'])}_plane{source['seed']}")
+    raise ValueError(f"kind of the source is {kind!r}; allowed are 'phantom', 'slice' and 'plane'. Mend the record.")
 
 
 def _meta_tensor(

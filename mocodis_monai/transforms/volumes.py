@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, SaveImaged
 from monai.utils import ImageMetaKey, ensure_tuple
 
 from mocodis_monai.data.nifti import read_volume, stem, write_volume
@@ -26,8 +26,8 @@ __all__ = ["LoadVolumed", "SaveVolumed", "make_output_dir", "source_path", "spat
 class LoadVolumed(MapTransform):
     """Replace paths by volumes: MetaTensor ``(1, x, y, z)``, float32, in the intensities of the file.
 
-    ``meta`` holds ``filename_or_obj`` (the path) and ``spacing_mm`` (tensor ``(3,)``, along x, y, z);
-    the affine is that of the file.
+    ``meta`` holds ``filename_or_obj`` (the path), ``spacing_mm`` (tensor ``(3,)``, along x, y, z) and, where MONAI
+    Label looks for it, ``original_affine``; the affine is that of the file.
 
     Args:
         keys: keys of the paths.
@@ -44,17 +44,19 @@ class LoadVolumed(MapTransform):
             meta = {
                 ImageMetaKey.FILENAME_OR_OBJ: str(volume.path),
                 "spacing_mm": torch.tensor(volume.spacing_mm, dtype=torch.float64),
+                "original_affine": torch.as_tensor(volume.affine),
             }
             affine = torch.as_tensor(volume.affine)
             result[key] = MetaTensor(torch.from_numpy(volume.data)[None], affine=affine, meta=meta)
         return result
 
 
-class SaveVolumed(MapTransform):
+class SaveVolumed(SaveImaged):
     """Write volumes ``(1, x, y, z)`` as ``<stem>_<output_postfix>.nii.gz``, float32, like their source file.
 
     For the postprocessing of a MONAI evaluator, after ``Decollated``. The shape (2D files, trailing
-    singleton axes), affine and units are read again from the source file.
+    singleton axes), affine and units are read again from the source file. It is a ``SaveImaged``, so that a server
+    which takes the savers out of a bundle's postprocessing (MONAI Label does) finds it.
 
     Args:
         keys: keys of the volumes.
@@ -75,7 +77,7 @@ class SaveVolumed(MapTransform):
         source_key: str = "image",
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys, output_dir=output_dir, allow_missing_keys=allow_missing_keys)
         postfixes = ensure_tuple(output_postfix)
         self.output_dir = Path(output_dir)
         self.output_postfix = postfixes * len(self.keys) if len(postfixes) == 1 else postfixes

@@ -27,7 +27,7 @@ OVERLAYS = ("train_prior.yaml", "train_release.yaml", "evaluate.yaml")
 TINY = {
     "iterations_per_epoch": 2,  # one of each stage in the first epoch
     "codes_iterations": 1,
-    "num_phantoms": 16,
+    "num_samples": 16,
     "num_validation_images": 2,
     "image_size": 64,
     "num_workers": 0,
@@ -154,8 +154,21 @@ def test_evaluation_measures_given_weights(trained, tmp_path):
         weights=trained / "model.pt",
         output_dir=tmp_path,
     )
-    for name in ("ssim", "ssim_uncorrected", "psnr_db", "psnr_db_uncorrected"):
+    for name in ("ssim", "ssim_uncorrected", "psnr_db", "psnr_db_uncorrected", "nmse", "vif", "aes"):
         assert re.search(rf"Metrics -- .*\b{name}: \d", said)
+
+
+def test_the_evaluation_writes_its_table_from_given_weights(trained, tmp_path):
+    grid = {"_target_": "mocodis_monai.evaluation.Grid", "regions": ["knee"], "families": [], "num_subjects": 1}
+    monai_bundle(
+        "run",
+        config("train.yaml"),
+        config("evaluate.yaml"),
+        weights=trained / "model.pt",
+        output_dir=tmp_path / "out",
+        grid=grid,
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "summary.json", "cases.csv"}
 
 
 def test_inference_corrects_every_volume_of_a_folder(trained, tmp_path):
@@ -195,28 +208,23 @@ def test_inference_names_a_folder_that_is_not_there(trained, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_release_training_adds_a_real_volume(tmp_path):
+def test_the_release_training_adds_real_volumes_and_simulates_once(tmp_path):
     try:
         icbm152_t1_path()
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    # Two phantoms and one slice along each of the three axes, whatever the volume's share.
-    knobs = {
-        **TINY,
-        "num_phantoms": 2,
-        "train__dataset__data__step": 200,
-        "batch_size": 2,
-    }
-    said = monai_bundle(
-        "training",
-        config("train.yaml"),
-        config("train_release.yaml"),
-        **knobs,
-        max_epochs=1,
-        output_dir=tmp_path,
-    )
+    configs = config("train.yaml"), config("train_release.yaml")
+    # The one volume that a test can count on stands in for the head with skull.
+    knobs = {**TINY, "num_samples": 8, "head": icbm152_t1_path(), "sample_dir": tmp_path / "samples"}
+    monai_bundle("simulating", *configs, **knobs)
+    samples = sorted((tmp_path / "samples").glob("*.pt"))
+    assert len(samples) == 8
+    kept = [path.stat().st_mtime_ns for path in samples]
+    said = monai_bundle("training", *configs, **knobs, max_epochs=1, output_dir=tmp_path)
     assert "training: [2/2] 100%" in said
     assert (tmp_path / "model.pt").is_file()
+    # Simulated once, for all trainings.
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "samples").glob("*.pt"))] == kept
 
 
 def workflow_of(kind: str, configs: list[str], **knobs) -> ConfigWorkflow:
@@ -237,7 +245,7 @@ def test_the_training_workflow_has_all_required_properties(tmp_path):
     workflow = workflow_of("train", ["train.yaml"], **TINY, output_dir=str(tmp_path))
     assert workflow.check_properties() == []
     assert workflow.bundle_root == str(BUNDLE)
-    assert len(workflow.train_dataset) == TINY["num_phantoms"] and len(workflow.val_dataset) == 2
+    assert len(workflow.train_dataset) == TINY["num_samples"] and len(workflow.val_dataset) == 2
     sample = workflow.train_dataset[0]
     assert sample["image"].shape == sample["target"].shape == (1, 64, 64)
     workflow.finalize()

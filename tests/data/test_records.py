@@ -9,7 +9,7 @@ from mocodis_monai.data.records import (
     check_disjoint_subjects,
     phantom_records,
     slice_records,
-    training_records,
+    twin_records,
 )
 from mocodis_monai.data.slices import read_canonical, read_slice
 
@@ -69,9 +69,22 @@ def test_phantom_records_take_the_regions_in_turn_and_one_seed_each():
         phantom_records(1, regions=["foot"])
 
 
-def test_training_records_mix_phantoms_and_slices(volume_path):
-    records = training_records(5, volumes=[volume_path[0]])
-    assert {r["image"]["kind"] for r in records} == {"phantom", "slice"}
+def test_twins_are_two_anatomies_and_the_seed_of_their_sample(volume_path):
+    records = twin_records(300, first_seed=7, volumes=[volume_path[0]], volume_share=0.4)
+    assert [record["seed"] for record in records] == list(range(7, 307))
+    anatomies = [record[key] for record in records for key in ("image", "partner")]
+    assert len({anatomy["seed"] for anatomy in anatomies}) == 600  # none comes twice
+    share = sum(anatomy["kind"] == "plane" for anatomy in anatomies) / 600
+    assert share == pytest.approx(0.4, abs=0.08)  # four standard deviations of a binomial share
+    assert {anatomy["region"] for anatomy in anatomies if anatomy["kind"] == "phantom"} == set(REGIONS)
+    assert twin_records(5, first_seed=7, volumes=[volume_path[0]], volume_share=0.4) == records[:5]
+
+
+def test_twins_of_no_volume_are_refused():
+    with pytest.raises(ValueError, match=r"volume_share is 0\.4 and volumes is empty"):
+        twin_records(1, volume_share=0.4)
+    with pytest.raises(ValueError, match="'foot'"):
+        twin_records(1, regions=["foot"])
 
 
 def test_a_subject_in_two_splits_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mocodis_monai.networks import Embeddings, HierarchicalVQVAE
+from mocodis_monai.networks import Embeddings, HierarchicalVQVAE, VectorQuantizer
 from mocodis_monai.networks.hierarchical_vqvae import embeddings_of
 
 
@@ -13,7 +13,7 @@ from mocodis_monai.networks.hierarchical_vqvae import embeddings_of
 def make_vqvae(awaken):
     def make(spatial_dims: int = 2, awake: bool = True) -> HierarchicalVQVAE:
         torch.manual_seed(0)
-        network = HierarchicalVQVAE(spatial_dims, (8, 8, 16), (12, 20), 6, (8, 10), 4).eval()
+        network = HierarchicalVQVAE(spatial_dims, (8, 8, 16), (12, 20), 6, 2, (8, 10), 4).eval()
         return awaken(network) if awake else network
 
     return make
@@ -91,11 +91,8 @@ def test_fine_codes_know_the_coarse_ones(make_vqvae):
 def test_codebooks_learn_in_training_mode_only(make_vqvae):
     network = make_vqvae()
     image = torch.rand(1, 1, 32, 32)
-    quantizers = [
-        quantizer
-        for encoder in (network.content_encoder, network.motion_encoder)
-        for quantizer in (encoder.coarse_quantizer, encoder.fine_quantizer)
-    ]
+    quantizers = [part for part in network.modules() if isinstance(part, VectorQuantizer)]
+    assert len(quantizers) == 5  # content: coarse and two stages of fine; motion: coarse and fine
     for training in (False, True):
         before = [quantizer.codebook.clone() for quantizer in quantizers]
         network.train(training)

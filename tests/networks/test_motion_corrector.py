@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.engines import CODES
 from mocodis_monai.networks import MotionCorrector, no_harm_gate
-from mocodis_monai.networks.motion_corrector import GATE_PX
+from mocodis_monai.networks.gate import GATE_PX
 
 ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
 
@@ -191,7 +191,7 @@ def test_what_is_not_there_cannot_be_frozen(small_corrector):
 
 
 def test_the_refinement_is_what_correct_gives_and_knows_the_true_codes(small_corrector, image_pair, monkeypatch):
-    monkeypatch.setattr("mocodis_monai.networks.motion_corrector.GATE_PX", (-2.0, -1.0))  # always open
+    monkeypatch.setattr("mocodis_monai.networks.gate.GATE_PX", (-2.0, -1.0))  # always open
     network = small_corrector().eval()
     with torch.no_grad():
         output = network.refine(image_pair.moved, image_pair.clean)

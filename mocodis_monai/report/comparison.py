@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.transforms import SaveImaged
 
 from mocodis_monai.data.nifti import check_outputs, staged, stem
 from mocodis_monai.errors import InputError
@@ -24,7 +24,7 @@ __all__ = ["SaveComparisond", "save_comparison"]
 
 BACKGROUND, TEXT = "#101114", "#e8e8e8"
 # Zero is the background, so that an untouched region is dark.
-_DIFFERENCE = LinearSegmentedColormap.from_list(
+DIFFERENCE = LinearSegmentedColormap.from_list(
     "mocodis_difference", ["#bfe8ff", "#2a86d1", BACKGROUND, "#d1452a", "#ffdcae"]
 )
 # Views of a volume turned to (right, anterior, superior): the axis across the slices and the letters at
@@ -88,10 +88,11 @@ def save_comparison(
     return path
 
 
-class SaveComparisond(MapTransform):
+class SaveComparisond(SaveImaged):
     """Write the picture of :func:`save_comparison` as ``<stem>_<output_postfix>.png``.
 
-    For the postprocessing of a MONAI evaluator; it stands here and not in ``transforms`` because it draws.
+    For the postprocessing of a MONAI evaluator; it stands here and not in ``transforms`` because it draws. A
+    ``SaveImaged``, like :class:`mocodis_monai.transforms.SaveVolumed`, so that a server can take it out.
 
     Args:
         keys: key of the volume before (read by ``LoadVolumed``) and of the volume after, ``(1, x, y, z)``.
@@ -113,7 +114,7 @@ class SaveComparisond(MapTransform):
         target_key: str = "target",
         score_key: str = "motion_score_mm",
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, output_dir=output_dir)
         if len(self.keys) != 2:
             raise ValueError(f"keys={self.keys}: give two keys, the volume before and the volume after")
         self.output_dir, self.output_postfix = Path(output_dir), output_postfix
@@ -183,7 +184,7 @@ def _draw(volumes: list[np.ndarray], views: list[_View], headline: str, lettered
         greys = (axes[0], axes[1], *axes[3:])
         for axis, plane in zip(greys, planes[r]):
             _show(axis, plane, view, cmap="gray", vmin=0, vmax=window)
-        mapped = _show(axes[2], changes[r], view, cmap=_DIFFERENCE, vmin=-scale, vmax=scale)
+        mapped = _show(axes[2], changes[r], view, cmap=DIFFERENCE, vmin=-scale, vmax=scale)
         _label(axes[0], view, lettered)
         if r == 0:
             for axis, name in zip(axes, ("before", "after", "after \N{MINUS SIGN} before", "target")):

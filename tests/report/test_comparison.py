@@ -7,9 +7,9 @@ import pytest
 from monai.data import MetaTensor
 from skimage.io import imread
 
-from mocodis_monai import report
 from mocodis_monai.errors import InputError
 from mocodis_monai.report import SaveComparisond, save_comparison
+from mocodis_monai.report import comparison as report
 
 
 @pytest.fixture

@@ -1,0 +1,39 @@
+"""Evidence: cases of simulated and real motion, methods that correct them, and what can be said of the outcome.
+
+May hold: the grid, cases, methods, statistics. No drawing (``report``) and no training.
+"""
+
+from .cases import Case, Cell
+from .grid import Grid, builtin_grid, cells_of, trained_on
+from .measures import METRICS, Row
+from .methods import CorrectorMethod, Method, Output, Uncorrected, corrector_methods
+from .real_scans import cells_of_scans, read_scans
+from .run import Evaluation, Example, evaluate_cells
+from .statistics import Interval, Summary, paired_interval, summarise
+from .table import evaluate
+
+__all__ = [
+    "METRICS",
+    "Case",
+    "Cell",
+    "CorrectorMethod",
+    "Evaluation",
+    "Example",
+    "Grid",
+    "Interval",
+    "Method",
+    "Output",
+    "Row",
+    "Summary",
+    "Uncorrected",
+    "builtin_grid",
+    "cells_of",
+    "cells_of_scans",
+    "corrector_methods",
+    "evaluate",
+    "evaluate_cells",
+    "paired_interval",
+    "read_scans",
+    "summarise",
+    "trained_on",
+]

@@ -1,0 +1,54 @@
+"""What is evaluated: one moved scan, with its motion-free target where there is one."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+__all__ = ["Case", "Cell"]
+
+
+class Cell(NamedTuple):
+    """A box of the table.
+
+    Attributes:
+        region: part of the body, or the data set of real scans.
+        family: kind of motion; "none" for a clean image, "real" for a patient who moved.
+        severity: "none", a band of ``mocodis_monai.motion.SEVERITY_BANDS``; for a patient who moved "pairs" where there
+            is a still scan and "moved alone" where there is none.
+        held_out: why training has not seen the like: "", "family", "region" or "subject" (a real image).
+    """
+
+    region: str
+    family: str
+    severity: str
+    held_out: str
+
+
+class Case(NamedTuple):
+    """One moved scan.
+
+    Attributes:
+        cell: where it is counted.
+        subject: who was scanned; cases of one subject are not independent.
+        name: of this scan, the same in every run.
+        moved: ``(x, y, z)`` float32; a slice has z = 1.
+        target: motion-free image on the same grid; None where there is none.
+        spacing_mm: voxel size along x, y, z.
+        slice_axis: the axis that is cut along.
+        displacement_mm: true displacement score, NaN where nobody knows it.
+        motion: metadata of the simulator, see ``mocodis_monai.transforms.KSpaceMotion``; empty for real motion.
+        orientation: letters of the direction that x, y, z grow toward, to turn pictures upright.
+    """
+
+    cell: Cell
+    subject: str
+    name: str
+    moved: torch.Tensor
+    target: torch.Tensor | None
+    spacing_mm: tuple[float, float, float]
+    slice_axis: int
+    displacement_mm: float
+    motion: dict[str, Any]
+    orientation: str

@@ -1,0 +1,175 @@
+"""The built-in grid of simulated cases: region x family x severity, on subjects that no training has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from nibabel.orientations import aff2axcodes
+
+from mocodis_monai.data.packaged import COLIN27_PATH
+from mocodis_monai.data.phantom import REGIONS
+from mocodis_monai.data.records import Record, phantom_records, slice_records
+from mocodis_monai.evaluation.cases import Case, Cell
+from mocodis_monai.motion import FAMILIES, RIGID_FAMILIES, band_of
+from mocodis_monai.release import bundle_root
+from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond, RandTextured
+
+__all__ = ["FIRST_SEED", "Grid", "Trained", "builtin_grid", "cells_of", "trained_on"]
+
+FIRST_SEED = 500_000
+"""Seeds from here on are those of the phantoms of the grid: training starts at a million, validation at zero."""
+SIZE = (128, 128)
+DISPLACEMENTS_MM = (0.75, 1.75, 3.5, 6.0)
+"""One displacement score in each band of severity."""
+LINE_ORDERS = ("linear", "interleaved")
+PHANTOM_REGIONS = ("head", "thorax", "abdomen", "pelvis", "knee")
+NON_RIGID = {"thorax": ("breathing", "cardiac"), "abdomen": ("breathing", "peristalsis"), "pelvis": ("peristalsis",)}
+"""Organs that move, by region."""
+VIEWS = ("sagittal", "coronal", "axial")
+
+
+class Trained(NamedTuple):
+    """What the configs of the release training name; the rest of the grid is marked as held out."""
+
+    regions: tuple[str, ...]
+    families: tuple[str, ...]
+
+
+class Grid(NamedTuple):
+    """Which cells are made.
+
+    Attributes:
+        regions: regions of the phantom, and names of real volumes with their view, such as ``"colin27 axial"``.
+        families: kinds of motion; a region takes those that befall it.
+        displacements_mm: displacement scores; a clean image is always added.
+        num_subjects: phantoms, or slices of a real volume, in each cell.
+        volumes: path of each real volume by the name used in ``regions``.
+    """
+
+    regions: tuple[str, ...]
+    families: tuple[str, ...] = FAMILIES
+    displacements_mm: tuple[float, ...] = DISPLACEMENTS_MM
+    num_subjects: int = 6
+    volumes: tuple[tuple[str, str], ...] = ()
+
+
+def builtin_grid(quick: bool = False) -> Grid:
+    """Phantoms of five regions, and Colin27 in three views where it is installed.
+
+    ``quick`` has two subjects in a cell instead of six, and only moderate and severe motion.
+    """
+    regions: tuple[str, ...] = PHANTOM_REGIONS
+    volumes: tuple[tuple[str, str], ...] = ()
+    if COLIN27_PATH.is_file():
+        volumes = (("colin27", str(COLIN27_PATH)),)
+        regions += tuple(f"colin27 {view}" for view in reversed(VIEWS))
+    if quick:
+        return Grid(regions, displacements_mm=DISPLACEMENTS_MM[1:3], num_subjects=2, volumes=volumes)
+    return Grid(regions, volumes=volumes)
+
+
+@lru_cache(maxsize=1)
+def trained_on() -> Trained:
+    """The regions and families that the bundle's release training names."""
+    configs = Path(bundle_root()) / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(configs / "train.yaml"), str(configs / "train_release.yaml")])
+    return Trained(tuple(dict.fromkeys(parser.get("regions", REGIONS))), tuple(parser.get("families", RIGID_FAMILIES)))
+
+
+def cells_of(grid: Grid) -> Iterator[tuple[Cell, list[Case]]]:
+    """Each cell with its cases, made when it is asked for; cells that no motion reaches are left out."""
+    trained = trained_on()
+    for region in grid.regions:
+        clean = [(record, _load(record)) for record in _records(region, grid)]
+        yield _clean_cell(region, clean, trained)
+        for family in (name for name in grid.families if name in (*RIGID_FAMILIES, *NON_RIGID.get(region, ()))):
+            for displacement_mm in grid.displacements_mm:
+                cell = Cell(region, family, band_of(displacement_mm), _held_out(region, family, trained))
+                made = [_simulate(cell, k, *subject, displacement_mm) for k, subject in enumerate(clean)]
+                cases = [case for case in made if case is not None]
+                if cases:
+                    yield cell, cases
+
+
+def _clean_cell(region: str, clean: list[tuple[Record, MetaTensor]], trained: Trained) -> tuple[Cell, list[Case]]:
+    cell = Cell(region, "none", "none", _held_out(region, None, trained))
+    return cell, [_case(cell, record, image, image, image, {}) for record, image in clean]
+
+
+def _held_out(region: str, family: str | None, trained: Trained) -> str:
+    if region not in REGIONS:
+        return "subject"
+    if region not in trained.regions:
+        return "region"
+    return "" if family is None or family in trained.families else "family"
+
+
+def _records(region: str, grid: Grid) -> list[Record]:
+    """Records of the subjects of a region; slices are spread over those with enough tissue."""
+    name, _, view = region.partition(" ")
+    volumes = dict(grid.volumes)
+    if name in volumes:
+        records = slice_records(volumes[name], axes=(VIEWS.index(view),), min_foreground=0.3)
+        # Off the ends, where there is little to see.
+        places = np.linspace(0, len(records) - 1, grid.num_subjects + 2)[1:-1]
+        return [records[int(place)] for place in places]
+    first = FIRST_SEED + 1000 * REGIONS.index(name)
+    return phantom_records(grid.num_subjects, first, (name,), SIZE)
+
+
+def _load(record: Record) -> MetaTensor:
+    """A clean image (1, H, W); phantoms get texture, since they are smoother than patients."""
+    loaded: dict[Any, Any] = {"image": record["image"]}
+    loaded = LoadSourced("image")(loaded)
+    if record["image"]["kind"] == "phantom":
+        texture = RandTextured("image", prob=1.0)
+        texture.set_random_state(record["image"]["seed"] % 2**32)
+        loaded = texture(loaded)
+    return loaded["image"]
+
+
+def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displacement_mm: float) -> Case | None:
+    """A moved image; None where the motion cannot reach the score in this subject."""
+    simulate = RandKSpaceMotiond(
+        "image",
+        target_keys="target",
+        prob=1.0,
+        families=cell.family,
+        displacement_mm=displacement_mm,
+        line_orders=LINE_ORDERS,
+    ).set_random_state(1000 * FAMILIES.index(cell.family) + number)
+    try:
+        done: dict[Any, Any] = simulate({"image": clean})
+    except ValueError:  # tissue would have to fold
+        return None
+    return _case(cell, record, clean, done["image"], done["target"], dict(done["image"].meta["motion"]))
+
+
+def _case(cell: Cell, record: Record, clean: MetaTensor, moved: MetaTensor, target: MetaTensor, motion: dict) -> Case:
+    x, y, z = (float(size) for size in clean.affine[:3, :3].norm(dim=0))
+    source = record["image"]
+    subject = f"{cell.region} {source.get('seed', source.get('index'))}"
+    return Case(
+        cell=cell,
+        subject=subject,
+        name=f"{subject} {cell.family} {cell.severity}",
+        moved=_as_volume(moved),
+        target=_as_volume(target),
+        spacing_mm=(x, y, z),
+        slice_axis=2,
+        displacement_mm=float(motion.get("displacement_mm", 0.0)),
+        motion=motion,
+        orientation="".join(aff2axcodes(clean.affine.numpy())),
+    )
+
+
+def _as_volume(image: MetaTensor):
+    """(1, H, W) -> (H, W, 1)."""
+    return image.as_tensor()[0].float().unsqueeze(-1)

@@ -1,0 +1,101 @@
+"""What is compared: the corrector as it is used, its variants, and anything else that turns a scan into a scan."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple, Protocol
+
+import torch
+
+from mocodis_monai.data.intensity import foreground_mask
+from mocodis_monai.evaluation.cases import Case
+from mocodis_monai.inferers import VolumeCorrector
+from mocodis_monai.networks import MotionCorrector
+
+__all__ = ["CorrectorMethod", "Method", "Output", "Uncorrected", "corrector_methods"]
+
+
+class Output(NamedTuple):
+    """What a method makes of a scan.
+
+    Attributes:
+        image: ``(x, y, z)`` float32 in the units of the scan.
+        seconds: wall time.
+        score_mm: motion score that the method gives the scan; NaN if it gives none.
+        surprise_nats: mean negative log-likelihood of the scan's own codes in the foreground; NaN likewise.
+        uncertainty: ``(x, y, z)``, None unless it was asked for and the method has one.
+    """
+
+    image: torch.Tensor
+    seconds: float
+    score_mm: float = float("nan")
+    surprise_nats: float = float("nan")
+    uncertainty: torch.Tensor | None = None
+
+
+class Method(Protocol):
+    """A row of the table."""
+
+    name: str
+    num_parameters: int
+
+    def correct(self, case: Case, num_samples: int = 0) -> Output:
+        """Correct ``case.moved``; the target must not be looked at."""
+        ...
+
+
+class Uncorrected:
+    """The scan as it is: what every method is measured against."""
+
+    name = "uncorrected"
+    num_parameters = 0
+
+    def correct(self, case: Case, num_samples: int = 0) -> Output:
+        """The scan itself."""
+        return Output(case.moved, 0.0)
+
+
+class CorrectorMethod:
+    """The corrector slice by slice at full size, exactly as ``mocodis correct`` runs it.
+
+    Args:
+        name: row of the table.
+        network: the corrector.
+        fidelity, guidance: see :class:`mocodis_monai.inferers.VolumeCorrector`.
+    """
+
+    def __init__(
+        self, name: str, network: MotionCorrector, fidelity: float = 1.0, guidance: float | None = None
+    ) -> None:
+        self.name, self.network, self.fidelity, self.guidance = name, network, fidelity, guidance
+        self.num_parameters = sum(weight.numel() for weight in network.parameters())
+
+    def correct(self, case: Case, num_samples: int = 0) -> Output:
+        """Correct the scan; the score is the median over the slices, the surprise the mean over the foreground."""
+        corrector = VolumeCorrector(
+            self.network, case.slice_axis, fidelity=self.fidelity, guidance=self.guidance, num_samples=num_samples
+        )
+        start = time.perf_counter()
+        result = corrector.correct(case.moved, case.spacing_mm)
+        seconds = time.perf_counter() - start
+        inside = foreground_mask(case.moved[None])[0]
+        return Output(
+            image=result.corrected,
+            seconds=seconds,
+            score_mm=float(result.motion_score_mm.nanmedian()),
+            surprise_nats=float(result.artifact_map[inside].mean()),
+            uncertainty=result.uncertainty,
+        )
+
+
+def corrector_methods(network: MotionCorrector) -> list[Method]:
+    """The corrector as its users get it, first; then without the prior, with all of it, and its codes alone.
+
+    A variant that is the same as the first is left out.
+    """
+    variants: list[Method] = [CorrectorMethod("ours", network)]
+    if network.guidance != 0:
+        variants.append(CorrectorMethod("ours, unguided", network, guidance=0.0))
+    if network.guidance != 1:
+        variants.append(CorrectorMethod("ours, guided", network, guidance=1.0))
+    return [*variants, CorrectorMethod("ours, codes only", network, fidelity=0.0)]

@@ -1,0 +1,154 @@
+"""Run methods over cells of cases, and keep the pictures that a reader wants to see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from mocodis_monai import __version__
+from mocodis_monai.data.intensity import foreground_mask, foreground_scale
+from mocodis_monai.evaluation.cases import Case, Cell
+from mocodis_monai.evaluation.grid import trained_on
+from mocodis_monai.evaluation.measures import Row, measure
+from mocodis_monai.evaluation.methods import Method, Output, Uncorrected
+
+__all__ = ["Evaluation", "Example", "evaluate_cells"]
+
+UNCERTAINTY_SAMPLES = 4
+
+
+class Example(NamedTuple):
+    """A case to look at: slices ``(H, W)`` float32 on the scale on which the scan's bright end is one.
+
+    Attributes:
+        rank: "best", "median" or "worst" of its cell by the gain in SSIM (without a target: in AES).
+        before, after: lines of the table for the scan and for the first method.
+        moved, corrected, target, uncertainty: the middle slice; target and uncertainty may be None.
+        pixel_mm: size of a pixel along H and W.
+        motion: metadata of the simulator.
+        orientation: letters of the direction that H and W grow toward.
+    """
+
+    cell: Cell
+    rank: str
+    before: Row
+    after: Row
+    moved: np.ndarray
+    corrected: np.ndarray
+    target: np.ndarray | None
+    uncertainty: np.ndarray | None
+    pixel_mm: tuple[float, float]
+    motion: dict[str, Any]
+    orientation: str
+
+
+class Evaluation(NamedTuple):
+    """All that a report is made of.
+
+    Attributes:
+        rows: every method on every case; the uncorrected scan is the method "uncorrected".
+        examples: best, median and worst case of each cell.
+        methods: names in the order of the table; the second is the one that the report is about.
+        about: what was run, for the reader: weights, version, what training has seen, seconds.
+        rank_correlations: Spearman correlation of the uncertainty with the true error, for each example that has both.
+    """
+
+    rows: list[Row]
+    examples: list[Example]
+    methods: list[str]
+    about: dict[str, Any]
+    rank_correlations: list[float]
+
+
+def evaluate_cells(
+    cells: Iterable[tuple[Cell, Iterable[Case]]],
+    methods: Sequence[Method],
+    about: dict[str, Any] | None = None,
+    progress: bool = False,
+    num_cells: int | None = None,
+) -> Evaluation:
+    """Measure each method on each case; one cell is in memory at a time.
+
+    Args:
+        cells: each cell with its cases.
+        methods: what is compared with the uncorrected scan; the report is about the first.
+        about: entries for the report's head, such as the name of the weights.
+        progress: show a progress bar.
+        num_cells: length of the progress bar.
+    """
+    start = time.perf_counter()
+    everything: list[Method] = [Uncorrected(), *methods]
+    rows: list[Row] = []
+    examples: list[Example] = []
+    for _, found in tqdm(cells, desc="evaluating", unit="cell", total=num_cells, disable=not progress):
+        cases = list(found)
+        measured = [[measure(case, m.name, m.correct(case)) for m in everything] for case in cases]
+        rows += [row for lines in measured for row in lines]
+        examples += _examples(cases, measured, everything[1])
+    facts = {
+        "version": __version__,
+        "torch": torch.__version__,
+        "trained_on": trained_on()._asdict(),
+        "parameters": {method.name: method.num_parameters for method in methods},
+        **(about or {}),
+        "seconds": time.perf_counter() - start,
+    }
+    return Evaluation(rows, examples, [m.name for m in everything], facts, _rank_correlations(examples))
+
+
+def _examples(cases: list[Case], measured: list[list[Row]], method: Method) -> list[Example]:
+    """Best, median and worst case by what the first method gains; fewer where there are fewer cases."""
+    gains = [_gain(lines[0], lines[1]) for lines in measured]
+    order = np.argsort(gains)[::-1].tolist()
+    ranks = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    if len(order) < 3:
+        ranks = dict(zip(("best", "worst"), order))
+    return [_example(cases[k], rank, measured[k][:2], method) for rank, k in ranks.items()]
+
+
+def _gain(before: Row, after: Row) -> float:
+    gain = after.ssim - before.ssim
+    return gain if np.isfinite(gain) else after.aes - before.aes
+
+
+def _example(case: Case, rank: str, lines: list[Row], method: Method) -> Example:
+    output: Output = method.correct(case, num_samples=UNCERTAINTY_SAMPLES)
+    cut = partial(_middle, slice_axis=case.slice_axis, scale=1 / foreground_scale(case.moved))
+    kept = [axis for axis in range(3) if axis != case.slice_axis]
+    return Example(
+        cell=case.cell,
+        rank=rank,
+        before=lines[0],
+        after=lines[1],
+        moved=cut(case.moved),
+        corrected=cut(output.image),
+        target=None if case.target is None else cut(case.target),
+        uncertainty=None if output.uncertainty is None else cut(output.uncertainty),
+        pixel_mm=(case.spacing_mm[kept[0]], case.spacing_mm[kept[1]]),
+        motion=case.motion,
+        orientation="".join(case.orientation[axis] for axis in kept),
+    )
+
+
+def _middle(volume: torch.Tensor, slice_axis: int, scale: float) -> np.ndarray:
+    return (volume.select(slice_axis, volume.shape[slice_axis] // 2).float() * scale).numpy()
+
+
+def _rank_correlations(examples: list[Example]) -> list[float]:
+    """Does the map of uncertainty rank the errors that are really there?"""
+    found = []
+    for example in examples:
+        if example.target is None or example.uncertainty is None:
+            continue
+        inside = foreground_mask(torch.from_numpy(example.target)[None])[0].numpy()
+        error = np.abs(example.corrected - example.target)[inside]
+        if error.any() and example.uncertainty[inside].any():
+            found.append(float(spearmanr(example.uncertainty[inside], error).statistic))
+    return found

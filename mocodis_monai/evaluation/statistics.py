@@ -1,0 +1,114 @@
+"""From cases to statements: means, paired gains with bootstrap intervals, and how often a case was made worse."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from mocodis_monai.evaluation.measures import METRICS, Row
+
+__all__ = ["Interval", "Summary", "paired_interval", "summarise"]
+
+RESAMPLES = 2000
+CLEARLY_WORSE = 0.01
+"""A loss in SSIM beyond this can be seen; a smaller one is counted as well, but apart."""
+
+
+class Interval(NamedTuple):
+    """A mean gain and its 95 % bootstrap interval; the ends are NaN where there are fewer than three subjects."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Summary(NamedTuple):
+    """A method on a group of cases.
+
+    Attributes:
+        group: name of the group.
+        method: what was measured.
+        against: what the gains are relative to, case by case.
+        num_cases, num_subjects: how many.
+        means: mean of each metric.
+        gains: mean difference of each metric to ``against``, with its interval.
+        made_worse: share of cases whose SSIM fell at all.
+        clearly_worse: share of cases whose SSIM fell by more than :data:`CLEARLY_WORSE`.
+        seconds: mean time for a case.
+    """
+
+    group: str
+    method: str
+    against: str
+    num_cases: int
+    num_subjects: int
+    means: dict[str, float]
+    gains: dict[str, Interval]
+    made_worse: float
+    clearly_worse: float
+    seconds: float
+
+
+def summarise(rows: Iterable[Row], by: Callable[[Row], str | None], against: str = "uncorrected") -> list[Summary]:
+    """One summary for each group and method, in the order in which they come; ``by`` gives None to leave a row out."""
+    groups: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if (name := by(row)) is not None:
+            groups[name][row.method].append(row)
+    return [
+        _summary(name, method, found, methods.get(against, []), against)
+        for name, methods in groups.items()
+        for method, found in methods.items()
+    ]
+
+
+def paired_interval(gains: Sequence[float], subjects: Sequence[str]) -> Interval:
+    """Mean of ``gains`` and the interval from resampling subjects.
+
+    Cases of one subject are not independent: their gains are averaged first, and the subjects resampled (percentile
+    bootstrap). The mean is that over the subjects, as the interval is.
+    """
+    per_subject = defaultdict(list)
+    for gain, subject in zip(gains, subjects, strict=True):
+        if np.isfinite(gain):
+            per_subject[subject].append(gain)
+    means = np.array([np.mean(values) for values in per_subject.values()])
+    if len(means) == 0:
+        return Interval(*[float("nan")] * 3)
+    if len(means) < 3:
+        return Interval(float(means.mean()), float("nan"), float("nan"))
+    if np.ptp(means) == 0:
+        return Interval(*[float(means[0])] * 3)
+    ends = bootstrap((means,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    return Interval(float(means.mean()), float(ends.low), float(ends.high))
+
+
+def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], against: str) -> Summary:
+    before = {row.case: row for row in against_rows}
+    pairs = [(row, before[row.case]) for row in rows if row.case in before]
+    gains = {name: [getattr(a, name) - getattr(b, name) for a, b in pairs] for name in METRICS}
+    lost = -np.array(gains["ssim"])
+    lost = lost[np.isfinite(lost)]
+    return Summary(
+        group=group,
+        method=method,
+        against=against,
+        num_cases=len(rows),
+        num_subjects=len({row.subject for row in rows}),
+        means={name: _mean([getattr(row, name) for row in rows]) for name in (*METRICS, "aes_target")},
+        gains={name: paired_interval(found, [row.subject for row, _ in pairs]) for name, found in gains.items()},
+        made_worse=_mean(lost > 0),
+        clearly_worse=_mean(lost > CLEARLY_WORSE),
+        seconds=_mean([row.seconds for row in rows]),
+    )
+
+
+def _mean(values: Any) -> float:
+    """Mean of what is finite, NaN of nothing."""
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    return float(finite.mean()) if finite.size else float("nan")

@@ -1,0 +1,95 @@
+"""The groups of cases that a table shows, and ``summary.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from mocodis_monai.evaluation.measures import METRICS, Row
+from mocodis_monai.evaluation.run import Evaluation
+from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
+
+__all__ = ["POPULATIONS", "SEPARATOR", "SEVERITIES", "as_json", "population", "summaries"]
+
+SEPARATOR = " | "
+SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
+POPULATIONS = {
+    "": "seen regions and families",
+    "family": "held-out families",
+    "region": "held-out regions",
+    "subject": "held-out real images",
+}
+"""What training knows of a case, by ``held_out``; the subject of every case is held out."""
+GROUPS: dict[str, Callable[[Row], str]] = {
+    "severity": lambda row: row.severity,
+    "population and severity": lambda row: SEPARATOR.join((population(row), row.severity)),
+    "region and severity": lambda row: SEPARATOR.join((row.region, row.severity)),
+    "family and severity": lambda row: SEPARATOR.join((row.family, row.severity)),
+    "cell": lambda row: SEPARATOR.join((row.region, row.family, row.severity)),
+}
+
+
+def population(row: Row) -> str:
+    """What training knows of the case, in words."""
+    return "real scans" if row.family == "real" else POPULATIONS[row.held_out]
+
+
+def summaries(evaluation: Evaluation) -> dict[str, list[Summary]]:
+    """Every group of the table; under "against others" the first method against each other one."""
+    result = {name: _ordered(summarise(evaluation.rows, by)) for name, by in GROUPS.items()}
+    ours = evaluation.methods[1] if len(evaluation.methods) > 1 else ""
+    compared: list[Summary] = []
+    for other in evaluation.methods[2:]:
+        rows = [row for row in evaluation.rows if row.method in (ours, other)]
+        found = summarise(rows, GROUPS["population and severity"], against=other)
+        compared += [summary for summary in found if summary.method == ours]
+    return {**result, "against others": _ordered(compared)}
+
+
+def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[str, Any]:
+    """What ``summary.json`` holds: plain values, None for what does not exist."""
+    return {
+        "about": _plain(evaluation.about),
+        "methods": evaluation.methods,
+        "metrics": {name: metric.title for name, metric in METRICS.items()},
+        "intervals": f"95 % percentile bootstrap of the mean gain over subjects, {RESAMPLES} resamples",
+        "clearly_worse": f"share of cases that lose more than {CLEARLY_WORSE} in SSIM",
+        "uncertainty_rank_correlation": _plain(_median(evaluation.rank_correlations)),
+        "groups": {
+            name: [
+                {
+                    **_plain(summary._asdict()),
+                    "gains": {metric: _plain(gain._asdict()) for metric, gain in summary.gains.items()},
+                }
+                for summary in found
+            ]
+            for name, found in grouped.items()
+        },
+    }
+
+
+def _ordered(found: list[Summary]) -> list[Summary]:
+    """By severity within what comes before it; the order in which regions and methods come is kept."""
+
+    def place(summary: Summary) -> tuple[int, ...]:
+        *before, severity = summary.group.split(SEPARATOR)
+        return (*(order.index(part) for part in before), SEVERITIES.index(severity))
+
+    order = [*POPULATIONS.values(), "real scans"]
+    order += [part for summary in found for part in summary.group.split(SEPARATOR) if part not in order]
+    return sorted(found, key=place)
+
+
+def _median(values: list[float]) -> float:
+    ordered = sorted(value for value in values if math.isfinite(value))
+    return ordered[len(ordered) // 2] if ordered else math.nan
+
+
+def _plain(value: Any) -> Any:
+    """NaN to None, tuples to lists, so that any reader of JSON takes it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

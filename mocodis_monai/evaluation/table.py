@@ -1,0 +1,57 @@
+"""The whole table in one call: the built-in grid, or the scans of a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of
+from mocodis_monai.evaluation.methods import Method, corrector_methods
+from mocodis_monai.evaluation.real_scans import cells_of_scans, read_scans
+from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
+from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.release import default_weights_path, load_corrector
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    weights: str | Path | None = None,
+    manifest: str | Path | None = None,
+    quick: bool = False,
+    grid: Grid | None = None,
+    device: torch.device | str = "cpu",
+    baselines: Sequence[Method] = (),
+    progress: bool = False,
+) -> Evaluation:
+    """Measure weights, and what stands beside them, on simulated or on real motion.
+
+    Args:
+        weights: a checkpoint; None takes the released one.
+        manifest: scans with real motion instead of the grid, see ``data_manifests/README.md``.
+        quick: fewer subjects in each cell of the built-in grid.
+        grid: cells to make instead of the built-in ones.
+        device: where the network runs.
+        baselines: other methods of the table.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: weights or manifest are unfit.
+    """
+    scans = None if manifest is None else read_scans(manifest)
+    network: MotionCorrector = load_corrector(weights, device)
+    path = default_weights_path() if weights is None else Path(weights)
+    about = {
+        "weights": path.name,
+        "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "data": "built-in grid" if manifest is None else Path(manifest).name,
+        "quick": quick,
+    }
+    if scans is None:
+        grid = builtin_grid(quick) if grid is None else grid
+        about |= {"num_subjects_per_cell": grid.num_subjects, "displacements_mm": list(grid.displacements_mm)}
+    cells = cells_of(grid) if scans is None and grid is not None else cells_of_scans(scans or [])
+    return evaluate_cells(cells, [*corrector_methods(network), *baselines], about, progress)

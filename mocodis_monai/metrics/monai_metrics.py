@@ -1,0 +1,79 @@
+"""The measures as MONAI metrics: one value per image, the mean over all images as aggregate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.metrics import CumulativeIterationMetric
+
+from mocodis_monai.data.intensity import foreground_mask
+from mocodis_monai.metrics.no_reference import average_edge_strength
+from mocodis_monai.metrics.reference import foreground_nmse, foreground_psnr, foreground_ssim, foreground_vif
+
+__all__ = ["ForegroundAES", "ForegroundNMSE", "ForegroundPSNR", "ForegroundSSIM", "ForegroundVIF"]
+
+
+class _ImageMetric(CumulativeIterationMetric):
+    """Base: keeps one value per image."""
+
+    def aggregate(self, reduction: Any = None) -> torch.Tensor:
+        """Mean over all images seen since the last reset."""
+        return self.get_buffer().mean()
+
+
+class _ForegroundMetric(_ImageMetric):
+    """Base of the metrics over pairs (B, 1, *spatial)."""
+
+    @staticmethod
+    def measure(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+        """The value for one pair of (*spatial) arrays."""
+        raise TypeError("use one of the classes of mocodis_monai.metrics")
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        if y is None or y_pred.shape != y.shape:
+            raise ValueError(f"prediction {tuple(y_pred.shape)} and target must have one shape (B, 1, *spatial).")
+        values = [
+            self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
+            for image, clean in zip(_plain(y_pred), _plain(y), strict=True)
+        ]
+        return torch.tensor(values).unsqueeze(1)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().as_subclass(torch.Tensor).float().cpu()
+
+
+class ForegroundSSIM(_ForegroundMetric):
+    """SSIM inside the foreground of (B, 1, *spatial) pairs."""
+
+    measure = staticmethod(foreground_ssim)
+
+
+class ForegroundPSNR(_ForegroundMetric):
+    """PSNR in dB inside the foreground of (B, 1, *spatial) pairs."""
+
+    measure = staticmethod(foreground_psnr)
+
+
+class ForegroundNMSE(_ForegroundMetric):
+    """Normalised mean squared error inside the foreground of (B, 1, *spatial) pairs."""
+
+    measure = staticmethod(foreground_nmse)
+
+
+class ForegroundVIF(_ForegroundMetric):
+    """Visual information fidelity inside the foreground of (B, 1, *spatial) pairs."""
+
+    measure = staticmethod(foreground_vif)
+
+
+class ForegroundAES(_ImageMetric):
+    """Average edge strength of (B, 1, *spatial) images inside their own foreground; a target is not looked at."""
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        values = [
+            average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy()) for image in _plain(y_pred)
+        ]
+        return torch.tensor(values).unsqueeze(1)

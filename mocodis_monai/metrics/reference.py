@@ -1,0 +1,73 @@
+"""Measures of a pair: an image ``(*spatial)`` against its target, inside a mask of the same shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+
+__all__ = ["foreground_nmse", "foreground_psnr", "foreground_ssim", "foreground_vif", "percentile_scaled"]
+
+VIF_WINDOW = 41
+"""Smallest side of an image whose VIF is defined: four scales with a window of 17 pixels."""
+VIF_NOISE = 2.0
+"""Variance of the observer's noise, on the scale of 0 to 255 for which Sheikh and Bovik chose it."""
+
+
+def percentile_scaled(image: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """``image`` on the scale on which the target's 1st and 99.9th percentile are 0 and 1."""
+    low, high = np.percentile(target, (1, 99.9))
+    return ((image - low) / max(high - low, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def foreground_ssim(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Mean over ``mask`` of the SSIM map (Wang et al. 2004, Gaussian window, sigma 1.5) of (*spatial) arrays."""
+    _, local = structural_similarity(
+        percentile_scaled(image, target),
+        percentile_scaled(target, target),
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    return float(local[mask].mean())
+
+
+def foreground_psnr(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB over ``mask`` of (*spatial) arrays; 100 dB for equal images."""
+    difference = percentile_scaled(image, target)[mask] - percentile_scaled(target, target)[mask]
+    return float(-10 * np.log10(max(np.square(difference, dtype=np.float64).mean(), 1e-10)))
+
+
+def foreground_nmse(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Squared error over ``mask`` relative to the target's energy there, as in fastMRI; 0 for equal images."""
+    image, target = (percentile_scaled(part, target)[mask].astype(np.float64) for part in (image, target))
+    return float(np.square(image - target).sum() / max(np.square(target).sum(), np.finfo(np.float64).tiny))
+
+
+def foreground_vif(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Visual information fidelity in the pixel domain (Sheikh and Bovik 2006, doi:10.1109/TIP.2005.859378).
+
+    1 for equal images, less for lost information, more for raised contrast. Both images are zero outside ``mask``, so
+    that air adds nothing. A volume is measured slice by slice along its last axis, and the mean taken over the slices
+    that have foreground. Computed by torchmetrics.
+
+    Args:
+        image, target, mask: ``(H, W)`` or ``(H, W, slices)``.
+
+    Returns:
+        NaN where a side is shorter than 41 pixels, for which the measure is not defined.
+    """
+    # torchmetrics takes two seconds to import, and only an evaluation needs it.
+    from torchmetrics.functional.image import visual_information_fidelity
+
+    if min(image.shape[:2]) < VIF_WINDOW:
+        return float("nan")
+    pair = [np.where(mask, 255 * percentile_scaled(part, target), 0) for part in (image, target)]
+    slices = [np.moveaxis(part.reshape(*part.shape[:2], -1), 2, 0) for part in (*pair, mask)]
+    kept = slices[2].any((1, 2))
+    images, targets = (
+        torch.from_numpy(np.ascontiguousarray(part[kept], np.float32)).unsqueeze(1) for part in slices[:2]
+    )
+    return float(visual_information_fidelity(images, targets, sigma_n_sq=VIF_NOISE))

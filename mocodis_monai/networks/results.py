@@ -1,0 +1,92 @@
+"""What the corrector and its stages give back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FineEvidence
+from mocodis_monai.networks.hierarchical_vqvae import ContentCodes, Embeddings, MotionCodes
+from mocodis_monai.networks.prior import LevelIndices, LevelLogits
+
+
+class Correction(NamedTuple):
+    """Result of :meth:`MotionCorrector.correct`; images are (B, 1, *spatial) in the units of the input.
+
+    Attributes:
+        corrected: the corrected image.
+        uncertainty: standard deviation over images decoded from samples of the posterior over codes; None if no
+            samples were asked for.
+        motion_score_mm: (B,), estimated displacement score.
+        artifact_map: negative log-likelihood (nats) of the image's own codes under the posterior over clean codes.
+        gate: (B,), 0 where the image was left alone, 1 where it was corrected in full.
+    """
+
+    corrected: torch.Tensor
+    uncertainty: torch.Tensor | None
+    motion_score_mm: torch.Tensor
+    artifact_map: torch.Tensor
+    gate: torch.Tensor
+
+
+class Posterior(NamedTuple):
+    """What is believed of the clean codes, their posterior-mean embeddings, and where it came from."""
+
+    image: torch.Tensor
+    seen: CoarseEvidence
+    fine: FineEvidence
+    log_probs: LevelLogits
+    content: Embeddings
+    score_px: torch.Tensor
+
+
+class Reconstruction(NamedTuple):
+    """What the codes draw: images (B, 1, *spatial), the codes themselves, and the motion score (B,) in pixels.
+
+    ``swapped`` (B,) bool: where ``moved`` was drawn with the motion codes of the twin.
+    """
+
+    clean: torch.Tensor
+    moved: torch.Tensor
+    swapped: torch.Tensor
+    content: ContentCodes
+    motion: MotionCodes
+    score_px: torch.Tensor
+
+
+class Refinement(NamedTuple):
+    """What the fidelity branch makes of a moved image, (B, 1, *spatial), and the codes it read beside the true ones."""
+
+    refined: torch.Tensor
+    codes_only: torch.Tensor
+    logits: LevelLogits
+    indices: LevelIndices
+    content: Embeddings
+    true_content: Embeddings
+    score_px: torch.Tensor
+
+
+class Reading(NamedTuple):
+    """True clean codes, the log-probabilities read off the moved image, and the condition of the prior (B, K)."""
+
+    indices: LevelIndices
+    evidence: LevelLogits
+    condition: torch.Tensor
+
+
+class Drawing(NamedTuple):
+    """An image (B, 1, *spatial) drawn from its content codes alone, and the codes."""
+
+    image: torch.Tensor
+    content: ContentCodes
+
+
+def twins_of(values: torch.Tensor) -> torch.Tensor:
+    """For each image of a batch (2B, ...) what belongs to the image that went through the same trajectory."""
+    return values.roll(len(values) // 2, dims=0)
+
+
+def indices_of(content: ContentCodes) -> LevelIndices:
+    """Code indices of both levels, of the fine one those of its first stage."""
+    return LevelIndices(content.coarse.indices, content.fine.indices)

@@ -1,0 +1,222 @@
+"""An evaluation as files: every case as CSV, the statistics as JSON, and one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mocodis_monai.data.nifti import check_outputs, staged
+from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
+from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES, as_json, population, summaries
+from mocodis_monai.report.pictures import (
+    DIFFERENCE_SCALE,
+    UNCERTAINTY_SCALE,
+    distribution,
+    phase_encoding,
+    strip,
+    trajectory_svg,
+)
+from mocodis_monai.transforms.volumes import make_output_dir
+
+__all__ = ["EvaluationFiles", "evaluate_into", "save_evaluation"]
+
+_FULL_COLOUR = 0.05
+"""Gain in SSIM at which a cell of the overview has its full colour."""
+_DISTRIBUTIONS = {"ssim": "SSIM", "psnr_db": "PSNR, dB", "vif": "VIF"}
+_RANKS = ("best", "median", "worst")
+
+
+class EvaluationFiles(NamedTuple):
+    """What was written."""
+
+    cases: Path
+    summary: Path
+    report: Path
+
+
+def evaluate_into(out_dir: str | Path, *arguments: Any, **options: Any) -> EvaluationFiles:
+    """:func:`mocodis_monai.evaluation.evaluate` with these arguments, and its files in ``out_dir``.
+
+    Raises:
+        InputError: weights, manifest or folder are unfit; the folder is tried before the work.
+    """
+    make_output_dir(Path(out_dir))
+    return save_evaluation(evaluate(*arguments, **options), out_dir)
+
+
+def save_evaluation(evaluation: Evaluation, out_dir: str | Path) -> EvaluationFiles:
+    """Write ``cases.csv``, ``summary.json`` and ``report.html``, all three or none.
+
+    Args:
+        evaluation: see :func:`mocodis_monai.evaluation.evaluate`.
+        out_dir: folder, made if it is missing; older files of these names are replaced.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
+    """
+    folder = make_output_dir(Path(out_dir))
+    files = EvaluationFiles(folder / "cases.csv", folder / "summary.json", folder / "report.html")
+    check_outputs(list(files))
+    grouped = summaries(evaluation)
+    summary = as_json(evaluation, grouped)
+    with staged(*files) as (cases_csv, summary_json, report_html):
+        _write_rows(cases_csv, evaluation.rows)
+        summary_json.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        report_html.write_text(_page(evaluation, grouped, summary), encoding="utf-8")
+    return files
+
+
+def _write_rows(path: Path, rows: Iterable[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        writer.writerows(
+            ["" if value != value else f"{value:.6g}" if isinstance(value, float) else value for value in row]
+            for row in rows
+        )
+
+
+def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "gain": _gain, "percent": _percent, "shade": _shade}
+    ours = evaluation.methods[1]
+    return environment.get_template("evaluation.html.j2").render(
+        about=evaluation.about,
+        ours=ours,
+        methods=evaluation.methods,
+        metrics=METRICS,
+        findings=[s for s in grouped["population and severity"] if s.method == ours],
+        populations=_by_head(grouped["population and severity"]),
+        compared=_by_head(grouped["against others"]),
+        overviews=[
+            _overview(title, [s for s in grouped[group] if s.method == ours])
+            for title, group in (("region", "region and severity"), ("family", "family and severity"))
+        ],
+        cells=_by_head([s for s in grouped["cell"] if s.method == ours]),
+        distributions=_distributions(evaluation),
+        highlights=_highlights(evaluation.examples),
+        galleries=_galleries(evaluation.examples),
+        strip=strip,
+        trajectory=trajectory_svg,
+        phase_encoding=phase_encoding,
+        anchor=_anchor,
+        scales={"difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
+        uncertainty=summary["uncertainty_rank_correlation"],
+        seen=evaluation.about.get("trained_on", {}),
+        training_seconds=evaluation.about.get("training_seconds"),
+        seconds_per_volume=evaluation.about.get("seconds_per_volume"),
+        seconds_per_case={
+            name: float(np.mean([row.seconds for row in evaluation.rows if row.method == name]))
+            for name in evaluation.methods
+        },
+    )
+
+
+def _by_head(found: list[Summary]) -> list[tuple[str, list[Summary]]]:
+    """Summaries by what stands before the severity."""
+    return [(head, list(group)) for head, group in groupby(found, lambda s: s.group.rpartition(SEPARATOR)[0])]
+
+
+class _Overview(NamedTuple):
+    """A table of gains: one line per name, one column per severity, None where there is no such cell."""
+
+    title: str
+    severities: list[str]
+    lines: list[tuple[str, list[Summary | None]]]
+
+
+def _overview(title: str, found: list[Summary]) -> _Overview:
+    severities = _present([summary.group.rpartition(SEPARATOR)[2] for summary in found])
+    lines = [
+        (name, [next((s for s in group if s.group == f"{name}{SEPARATOR}{severity}"), None) for severity in severities])
+        for name, group in _by_head(found)
+    ]
+    return _Overview(title, severities, lines)
+
+
+def _present(severities: Iterable[str]) -> list[str]:
+    found = set(severities)
+    return [severity for severity in SEVERITIES if severity in found]
+
+
+def _distributions(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """A picture for each population that has targets."""
+    pictures = []
+    paired = [row for row in evaluation.rows if row.ssim == row.ssim]
+    for name in dict.fromkeys(population(row) for row in paired):
+        rows = [row for row in paired if population(row) == name]
+        severities = _present([row.severity for row in rows])
+        pictures.append((name, distribution(rows, evaluation.methods[1:], _DISTRIBUTIONS, severities)))
+    return pictures
+
+
+def _highlights(examples: list[Example]) -> list[Example]:
+    """For each severity the best, a median and the worst case of all cells."""
+    chosen = []
+    for severity in _present([example.cell.severity for example in examples]):
+        found = [example for example in examples if example.cell.severity == severity]
+        for rank in _RANKS:
+            ranked = sorted((e for e in found if e.rank == rank), key=_gain_of)
+            if ranked:
+                place = {"best": -1, "median": len(ranked) // 2, "worst": 0}[rank]
+                chosen.append(ranked[place])
+    return chosen
+
+
+def _gain_of(example: Example) -> float:
+    gain = example.after.ssim - example.before.ssim
+    return gain if np.isfinite(gain) else example.after.aes - example.before.aes
+
+
+def _galleries(examples: list[Example]) -> list[tuple[str, list[tuple[str, list[Example]]]]]:
+    """Examples by region, then by family and severity."""
+    regions = []
+    for region in dict.fromkeys(example.cell.region for example in examples):
+        found = [example for example in examples if example.cell.region == region]
+        names = dict.fromkeys(_anchor(example) for example in found)
+        regions.append((region, [(name, [e for e in found if _anchor(e) == name]) for name in names]))
+    return regions
+
+
+def _anchor(example: Example) -> str:
+    """Name of the cell of an example: its group in the statistics."""
+    return SEPARATOR.join((example.cell.region, example.cell.family, example.cell.severity))
+
+
+def _number(value: float, decimals: int = 3) -> str:
+    return "" if not np.isfinite(value) else f"{value:.{decimals}f}"
+
+
+def _gain(interval: Interval, decimals: int = 3) -> str:
+    """Mean gain, and the interval where there is one."""
+    if not np.isfinite(interval.mean):
+        return ""
+    mean, *ends = (f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in interval)
+    return f"{mean} [{ends[0]}, {ends[1]}]" if np.isfinite(interval.low) else mean
+
+
+def _percent(share: float) -> str:
+    return "" if not np.isfinite(share) else f"{share:.0%}"
+
+
+def _shade(interval: Interval) -> str:
+    """Background of a gain in SSIM: blue for better, orange for worse, pale where the interval holds zero."""
+    if not np.isfinite(interval.mean):
+        return "transparent"
+    sure = np.isfinite(interval.low) and (interval.low > 0 or interval.high < 0)
+    strength = min(abs(interval.mean) / _FULL_COLOUR, 1) * (0.75 if sure else 0.25)
+    colour = "31,111,180" if interval.mean > 0 else "209,115,26"
+    return f"rgba({colour},{strength:.2f})"

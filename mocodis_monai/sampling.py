@@ -1,0 +1,90 @@
+"""Which samples a training draws and how they look: functions of a seed and a number, never of what went before.
+
+So a training that was cut short goes on with the samples that it would have drawn, and neither the number of data
+workers nor that of processes changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import Dataset
+from monai.transforms import Compose
+from torch.utils.data import DistributedSampler
+
+from mocodis_monai.distributed import rank, world_size
+from mocodis_monai.errors import InputError
+
+
+class SeededDataset(Dataset):
+    """Records with random transforms; sample ``k`` is record ``k % len(data)``, transformed by seed and ``k`` alone.
+
+    ``k`` may be larger than the number of records: the next round shows them with other random numbers. A MONAI
+    ``Dataset`` draws them from a generator that runs on, so that a sample hangs on all samples before it.
+
+    Args:
+        data: records.
+        transform: a ``Compose``; its random state is set for every sample.
+        seed: of the random transforms.
+    """
+
+    def __init__(self, data: Sequence[Any], transform: Compose, seed: int = 0) -> None:
+        super().__init__(data, transform)
+        self.seed = seed
+
+    def _transform(self, index: int) -> Any:
+        self.transform.set_random_state(seed=int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
+        return self.transform(self.data[index % len(self.data)])
+
+
+class EpochSampler(DistributedSampler[int]):
+    """The samples of an epoch for this process, numbers for a :class:`SeededDataset`: seed and epoch decide.
+
+    All epochs together walk through the records round by round, each round in a new random order, so that no record
+    comes twice before each came once. Of every batch each process takes its block. MONAI's engines tell the epoch
+    (``set_epoch``).
+
+    Args:
+        dataset: its length counts.
+        batch_size: samples of an optimiser step, over all processes.
+        num_batches: optimiser steps of an epoch.
+        seed: of the order.
+
+    Attributes:
+        share: samples of an optimiser step for this process.
+
+    Raises:
+        InputError: the batch cannot be dealt out evenly.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, num_batches: int, seed: int = 0) -> None:
+        super().__init__(dataset, num_replicas=world_size(), rank=rank(), seed=seed)
+        self.records = len(dataset)
+        self.share, rest = divmod(batch_size, self.num_replicas)
+        if rest or not self.share:
+            raise InputError(
+                f"batch_size is {batch_size}; it must be a multiple of the {self.num_replicas} processes, "
+                "which share the batch. Change --batch_size or torchrun's --nproc_per_node."
+            )
+        self.num_samples = self.share * num_batches
+        self.total_size = batch_size * num_batches
+
+    def __iter__(self) -> Iterator[int]:
+        """Numbers of samples, ``share`` for each batch."""
+        known, order = -1, list[int]()
+        batch_size = self.share * self.num_replicas
+        first = self.epoch * self.total_size
+        for batch in range(first + self.rank * self.share, first + self.total_size, batch_size):
+            for position in range(batch, batch + self.share):
+                number, place = divmod(position, self.records)
+                if number != known:
+                    known, order = number, self._order(number)
+                yield number * self.records + order[place]
+
+    def _order(self, number: int) -> list[int]:
+        """The order of the records in a round."""
+        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        return torch.randperm(self.records, generator=torch.Generator().manual_seed(seed)).tolist()

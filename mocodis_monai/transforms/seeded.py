@@ -1,0 +1,36 @@
+"""Random transforms whose randomness belongs to the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from monai.transforms import Compose, Transform
+
+__all__ = ["SeededCompose"]
+
+
+class SeededCompose(Transform):
+    """Random transforms seeded by the record: the same record gives the same sample, whoever asks and whenever.
+
+    It counts as deterministic, so that MONAI's ``PersistentDataset`` keeps its results on disk: simulated motion is
+    then paid for once and shared by all trainings.
+
+    Args:
+        transforms: transforms of dictionaries, random ones among them.
+        seed_key: where the record holds its seed, an integer from 0 up to 2**32 - 1.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[[Any], Any]], seed_key: Hashable = "seed") -> None:
+        self.compose, self.seed_key = Compose(transforms), seed_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Any:
+        """Transform a record that holds its seed.
+
+        Raises:
+            KeyError: the record has no seed.
+        """
+        if self.seed_key not in data:
+            raise KeyError(f"{self.seed_key!r} is missing in the record with keys {list(data)}. Give it a seed.")
+        self.compose.set_random_state(seed=int(data[self.seed_key]))
+        return self.compose(data)

@@ -1,0 +1,62 @@
+"""Planes through a volume: reproducible, in place, sampled truly, and never folded."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mocodis_monai.data.planes import MIN_FOREGROUND, ZOOM, _draw_points, random_plane
+
+SHAPE, SPACING_MM = (48, 56, 40), (1.0, 1.0, 1.5)
+CENTRE_MM, WIDTH_MM = np.array([22.0, 30.0, 28.0]), 16.0
+
+
+def blob(points: np.ndarray) -> np.ndarray:
+    """A Gaussian in the volume, at voxel coordinates (3, ...)."""
+    mm = np.moveaxis(points, 0, -1) * SPACING_MM
+    return 100 * np.exp(-0.5 * (((mm - CENTRE_MM) / WIDTH_MM) ** 2).sum(-1))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")).astype(float)
+    file = tmp_path_factory.mktemp("planes") / "blob.nii.gz"
+    nib.save(nib.Nifti1Image(blob(grid).astype(np.float32), np.diag([*SPACING_MM, 1])), file)
+    return file
+
+
+def test_a_plane_is_its_seed(path):
+    first = random_plane(path, 3, (40, 48))
+    assert first.shape == (40, 48) and first.dtype == np.float32 and first.min() >= 0
+    assert np.array_equal(first, random_plane(path, 3, (40, 48)))
+    assert not np.array_equal(first, random_plane(path, 4, (40, 48)))
+
+
+def test_planes_hold_enough_of_the_object(path):
+    for seed in range(20):
+        plane = random_plane(path, seed, (40, 40))
+        assert (plane > 0.04 * 100).mean() >= MIN_FOREGROUND
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_plane_is_the_object_at_its_points(path, seed):
+    # The plane that is drawn first is the one that is kept, as here nearly all is foreground.
+    plane = random_plane(path, seed, (40, 40))
+    points = _draw_points(SHAPE, SPACING_MM, (40, 40), np.random.default_rng((20, seed)))
+    inside = np.all([(p >= 3) & (p <= n - 4) for p, n in zip(points, SHAPE, strict=True)], axis=0)
+    assert inside.any()
+    # A cubic spline errs by about (voxel / width)^4 of a Gaussian this wide; float32 coefficients add 1e-5.
+    assert np.abs(plane - blob(points))[inside].max() < 0.02
+
+
+def test_planes_never_fold_and_zoom_within_bounds():
+    areas = []
+    for seed in range(60):
+        points = _draw_points(SHAPE, SPACING_MM, (64, 64), np.random.default_rng(seed))
+        mm = np.moveaxis(points, 0, -1) * SPACING_MM
+        normals = np.cross(np.diff(mm, axis=0)[:, :-1], np.diff(mm, axis=1)[:-1])
+        mean = normals.mean((0, 1))
+        assert (normals @ mean > 0).all()  # every pixel's area has the orientation of the whole
+        areas.append(np.linalg.norm(mean))
+    # The warp adds nothing to the mean but at the border.
+    assert 0.7 / ZOOM[1] ** 2 < min(areas) and max(areas) < 1.3 / ZOOM[0] ** 2
+    assert np.ptp(areas) > 0.5

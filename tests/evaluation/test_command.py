@@ -1,0 +1,47 @@
+"""`mocodis evaluate` and the bundle's evaluation: three files from given weights, one line for what is unfit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mocodis_monai import cli
+from mocodis_monai.errors import InputError
+from mocodis_monai.evaluation import Grid, table
+from mocodis_monai.networks import MotionCorrector
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    torch.save(MotionCorrector().state_dict(), tmp_path / "own.pt")
+    return tmp_path / "own.pt"
+
+
+def test_the_command_writes_three_files(weights, tmp_path, monkeypatch):
+    asked = []
+
+    def one_cell(quick):
+        asked.append(quick)
+        return Grid(("knee",), ("sudden",), (), num_subjects=1)
+
+    monkeypatch.setattr(table, "builtin_grid", one_cell)
+    out = tmp_path / "out"
+    done = CliRunner().invoke(cli.app, ["evaluate", "--out", str(out), "--weights", str(weights), "--quick"])
+    assert done.exit_code == 0, done.output
+    assert asked == [True]
+    assert {path.name for path in out.iterdir()} == {"report.html", "summary.json", "cases.csv"}
+    about = json.loads((out / "summary.json").read_text())["about"]
+    assert about["weights"] == "own.pt" and about["quick"] is True
+    assert str(tmp_path) not in (out / "report.html").read_text()  # a path may name a person
+
+
+@pytest.mark.parametrize("option", ["--weights", "--manifest"])
+def test_what_is_not_there_is_named_before_any_work(option, tmp_path):
+    gone = tmp_path / "gone"
+    done = CliRunner().invoke(cli.app, ["evaluate", "--out", str(tmp_path / "out"), option, str(gone)])
+    assert isinstance(done.exception, InputError) and str(gone) in str(done.exception)
+    assert not any((tmp_path / "out").iterdir())

@@ -1,0 +1,136 @@
+"""Pairs of a moved and a still scan: read from a manifest, registered, and measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial.transform import Rotation
+
+from mocodis_monai.data.nifti import read_volume
+from mocodis_monai.errors import InputError
+from mocodis_monai.evaluation import CorrectorMethod, cells_of_scans, evaluate_cells, read_scans
+from mocodis_monai.evaluation.registration import registered_to
+
+AFFINE = np.array([[0, -3.0, 0, 60], [2.5, 0, 0, -70], [0, 0, 3.0, -50], [0, 0, 0, 1]])
+SHAPE = (56, 44, 36)
+
+
+def head(world_mm: np.ndarray) -> np.ndarray:
+    """A lopsided ellipsoid with an inner structure at positions (3, ...) in mm: no two poses look alike."""
+    x, y, z = world_mm
+    inside = (x / 45) ** 2 + (y / 60) ** 2 + ((z - 0.1 * y) / 42) ** 2 < 1
+    return inside * (300 + 120 * np.sin(x / 9) * np.cos(y / 11 + 1) + 90 * np.sin(z / 8 + x / 25))
+
+
+def positions(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    return np.einsum("ij,jxyz->ixyz", affine[:3, :3], index) + affine[:3, 3].reshape(3, 1, 1, 1)
+
+
+def write(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    nib.save(nib.Nifti1Image(gaussian_filter(data, 0.7).astype(np.float32), affine), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> tuple[Path, Path]:
+    """The same head at two poses, on two grids, with another gain: 5 and 3 degrees and some mm apart."""
+    folder = tmp_path_factory.mktemp("pair")
+    moved = write(folder / "moved.nii.gz", head(positions(AFFINE, SHAPE)))
+    turned = Rotation.from_euler("zx", (5, -3), degrees=True).as_matrix()
+    affine, shape = np.diag([2.5, 3.0, 3.0, 1.0]), (44, 50, 36)
+    affine[:3, 3] = (-52, -74, -52)
+    world = np.einsum("ij,jxyz->ixyz", turned, positions(affine, shape)) + np.reshape((4.0, -3.0, 2.0), (3, 1, 1, 1))
+    return moved, write(folder / "still.nii.gz", 1.7 * head(world), affine)
+
+
+def test_registration_finds_the_pose_and_the_gain(pair):
+    moved, still = (read_volume(path) for path in pair)
+    registered = registered_to(moved, still)
+    assert registered.shape == moved.data.shape and registered.dtype == np.float32
+    tissue = moved.data > 50
+    error = np.abs(registered - moved.data)[tissue].mean() / moved.data[tissue].mean()
+    # What two samplings of one continuous head differ by; a shift of one voxel costs more than twice as much.
+    shifted = np.abs(np.roll(moved.data, 1, 0) - moved.data)[tissue].mean() / moved.data[tissue].mean()
+    assert error < 0.03 < 0.07 < shifted
+    index = np.einsum("ij,jxyz->ixyz", np.linalg.inv(still.affine)[:3, :3], positions(AFFINE, SHAPE))
+    index += np.linalg.inv(still.affine)[:3, 3].reshape(3, 1, 1, 1)
+    unregistered = map_coordinates(still.data, index, order=1) / 1.7
+    assert error < 0.3 * np.abs(unregistered - moved.data)[tissue].mean() / moved.data[tissue].mean()
+
+
+def test_too_few_slices_are_refused_by_name(pair, tmp_path):
+    volume = nib.load(pair[0])
+    thin = tmp_path / "thin.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(volume.dataobj)[..., 15:19], AFFINE), thin)
+    with pytest.raises(InputError, match=r"thin\.nii\.gz.*at least 8"):
+        registered_to(read_volume(thin), read_volume(pair[1]))
+
+
+def manifest(pair: tuple[Path, Path], folder: Path, **changes) -> Path:
+    moved, still = pair
+    files = [
+        {"subject": "one", "content": "moved", "path": moved.name},
+        {"subject": "one", "content": "still", "path": still.name},
+        {"subject": "two", "content": "moved", "path": moved.name},
+    ]
+    content = {"name": "a study", "region": "head", "split": "test", "root": str(moved.parent), "files": files}
+    path = folder / "study.json"
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
+    scans = read_scans(manifest(pair, tmp_path))
+    assert [(scan.subject, scan.still is None) for scan in scans] == [("one", False), ("two", True)]
+    network = small_corrector().eval()
+    found = evaluate_cells(cells_of_scans(scans), [CorrectorMethod("ours", network)])
+    rows = {(row.subject, row.method): row for row in found.rows}
+    assert {row.severity for row in found.rows} == {"pairs", "moved alone"}
+    assert rows["one", "uncorrected"].ssim > 0.9  # registered, and nobody moved while it was taken
+    assert np.isnan(rows["two", "ours"].ssim)
+    for subject in ("one", "two"):
+        assert np.isfinite([rows[subject, "ours"].aes, rows[subject, "ours"].score_mm]).all()
+        assert rows[subject, "ours"].surprise_nats > 0
+    assert [example.target is None for example in found.examples] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "train"}, "split train"),
+        ({"files": []}, "no file with content 'moved'"),
+        ({"files": [{"subject": "a", "content": "t1", "path": "moved.nii.gz"}]}, "content 't1'"),
+        ({"files": [{"content": "moved", "path": "moved.nii.gz"}]}, "subject"),
+        ({"files": [{"subject": "a", "content": "moved", "path": "gone.nii.gz"}]}, "no such file"),
+        ({"files": [{"subject": "a", "content": "moved", "path": "moved.nii.gz", "sha256": "0"}]}, "sha256"),
+        (
+            {"files": [{"subject": "a", "content": "still", "path": n} for n in ("moved.nii.gz", "still.nii.gz")]},
+            "two still scans",
+        ),
+        ({"files": None}, "a list `files`"),
+    ],
+)
+def test_an_unfit_manifest_says_what_is_wrong(pair, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        read_scans(manifest(pair, tmp_path, **changes))
+
+
+def test_a_manifest_that_is_no_json(tmp_path):
+    (tmp_path / "a.json").write_text("no")
+    with pytest.raises(InputError, match="not JSON"):
+        read_scans(tmp_path / "a.json")
+    with pytest.raises(InputError, match="No such file"):
+        read_scans(tmp_path / "b.json")
+
+
+def test_the_right_sha256_passes(pair, tmp_path):
+    digest = hashlib.sha256(pair[0].read_bytes()).hexdigest()
+    file = {"subject": "a", "content": "moved", "path": pair[0].name, "sha256": digest}
+    assert len(read_scans(manifest(pair, tmp_path, files=[file]))) == 1

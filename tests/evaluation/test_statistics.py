@@ -1,0 +1,75 @@
+"""Paired gains, their intervals, and the share of cases made worse, against plain computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mocodis_monai.evaluation import METRICS, Row, paired_interval, summarise
+from mocodis_monai.evaluation.summaries import population
+
+
+def row(case: str, method: str, ssim: float, subject: str = "", **changes) -> Row:
+    values = dict.fromkeys(Row._fields, 0.0) | dict.fromkeys(("region", "family", "severity", "held_out"), "")
+    values |= {"severity": "mild", "case": case, "subject": subject or case, "method": method, "ssim": ssim}
+    return Row(**{**values, **changes})
+
+
+def test_the_interval_is_that_of_resampled_subject_means():
+    rng = np.random.default_rng(3)
+    subjects = [f"s{k}" for k in range(12) for _ in range(4)]
+    gains = rng.normal(0.02, 0.01, 48) + np.repeat(rng.normal(0, 0.03, 12), 4)
+    interval = paired_interval(gains.tolist(), subjects)
+    means = gains.reshape(12, 4).mean(1)
+    draws = means[rng.integers(0, 12, (20000, 12))].mean(1)
+    low, high = np.percentile(draws, (2.5, 97.5))
+    assert interval.mean == pytest.approx(means.mean())
+    # Two sets of a few thousand draws: their ends differ by some per cent of the width.
+    assert interval.low == pytest.approx(low, abs=0.06 * (high - low))
+    assert interval.high == pytest.approx(high, abs=0.06 * (high - low))
+
+
+def test_repeated_cases_of_a_subject_do_not_narrow_the_interval():
+    gains, subjects = [0.1, -0.05, 0.02, 0.04], ["a", "b", "c", "d"]
+    assert paired_interval(gains * 50, subjects * 50) == pytest.approx(paired_interval(gains, subjects))
+
+
+@pytest.mark.parametrize("gains", [[0.1, 0.2], [0.1]])
+def test_below_three_subjects_there_is_a_mean_but_no_interval(gains):
+    interval = paired_interval(gains, [str(k) for k in range(len(gains))])
+    assert interval.mean == pytest.approx(np.mean(gains))
+    assert np.isnan(interval.low) and np.isnan(interval.high)
+
+
+def test_equal_gains_and_no_gains():
+    assert paired_interval([0.5] * 4, list("abcd")) == (0.5, 0.5, 0.5)
+    assert np.isnan(paired_interval([float("nan")], ["a"])).all()
+
+
+def test_gains_are_paired_by_case_whatever_the_order():
+    before = [row(str(k), "uncorrected", k / 10) for k in range(5)]
+    after = [row(str(k), "ours", k / 10 + 0.01 * (k - 1)) for k in (3, 0, 4, 1, 2)]
+    ours = next(s for s in summarise([*before, *after], lambda r: r.severity) if s.method == "ours")
+    assert ours.gains["ssim"].mean == pytest.approx(0.01)
+    assert ours.num_cases == ours.num_subjects == 5
+    assert ours.made_worse == pytest.approx(1 / 5)
+    assert ours.clearly_worse == 0  # .01 and not more
+    assert set(ours.gains) == set(METRICS)
+
+
+def test_against_another_method_and_groups_that_leave_rows_out():
+    rows = [row(str(k), name, value) for k in range(3) for name, value in (("a", 0.5), ("b", 0.7), ("c", 0.4))]
+    rows.append(row("x", "b", 0.0, severity="severe"))
+    found = summarise(rows, lambda r: r.severity if r.severity == "mild" else None, against="a")
+    assert {(s.method, round(s.gains["ssim"].mean, 6)) for s in found} == {("a", 0), ("b", 0.2), ("c", -0.1)}
+    assert {s.made_worse for s in found if s.method == "c"} == {1.0}
+
+
+def test_what_does_not_exist_is_left_out_of_the_means():
+    rows = [row("1", "uncorrected", 0.5, vif=float("nan")), row("2", "uncorrected", 0.5, vif=0.4)]
+    assert summarise(rows, lambda r: "all")[0].means["vif"] == pytest.approx(0.4)
+
+
+def test_real_scans_are_a_population_of_their_own():
+    assert population(row("1", "a", 0, family="real", held_out="subject")) == "real scans"
+    assert population(row("1", "a", 0, family="nod", held_out="family")) == "held-out families"

@@ -1,0 +1,108 @@
+"""What a training draws follows from seed and number alone: whatever the workers, the processes and the past."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
+
+from mocodis_monai import sampling
+from mocodis_monai.data.records import phantom_records
+from mocodis_monai.errors import InputError
+from mocodis_monai.sampling import EpochSampler, SeededDataset
+from mocodis_monai.transforms import LoadSourced, RandContrastd, RandKSpaceMotiond, RandLayersd, RandTextured
+
+
+def pipeline() -> Compose:
+    """Every random transform of train.yaml."""
+    return Compose(
+        [
+            LoadSourced("image"),
+            RandContrastd("image", prob=0.5),
+            RandTextured("image", prob=0.5),
+            RandLayersd("image", prob=0.5),
+            RandFlipd("image", prob=0.5, spatial_axis=0),
+            RandKSpaceMotiond("image", target_keys="target", prob=0.9, displacement_mm=(0.3, 4.0)),
+            RandScaleIntensityd(["image", "target"], factors=0.2, prob=0.5),
+        ]
+    )
+
+
+def seeded(seed: int = 0) -> SeededDataset:
+    return SeededDataset(phantom_records(3, size=(32, 32)), pipeline(), seed)
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(one[key], other[key]) for key in ("image", "target"))
+
+
+def test_a_sample_does_not_hang_on_those_before_it():
+    dataset = seeded()
+    forwards = [dataset[k] for k in range(6)]
+    for k in reversed(range(6)):
+        assert same(dataset[k], forwards[k]) and same(seeded()[k], forwards[k])
+
+
+def test_other_rounds_and_other_seeds_show_a_record_differently():
+    dataset = seeded()
+    assert dataset[0]["subject"] == dataset[3]["subject"] != dataset[1]["subject"]
+    assert not same(dataset[0], dataset[3]) and not same(dataset[0], seeded(1)[0])
+
+
+def test_slices_of_the_data_set_are_the_same_samples():
+    dataset = seeded()
+    assert same(dataset[1:3][0], dataset[1])
+
+
+def test_the_number_of_workers_does_not_change_a_batch():
+    batches = []
+    for workers in (0, 1, 2):
+        dataset = seeded()
+        sampler = EpochSampler(dataset, batch_size=2, num_batches=2)
+        sampler.set_epoch(1)
+        torch.manual_seed(workers)  # what the loader would draw its workers' seeds from
+        loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=workers)
+        batches.append([torch.cat([batch["image"], batch["target"]]) for batch in loader])
+    for number in range(2):
+        assert torch.equal(batches[0][number], batches[1][number])
+        assert torch.equal(batches[0][number], batches[2][number])
+
+
+def numbers(epoch: int, rank: int = 0, processes: int = 1, batch_size: int = 4, records: int = 10) -> list[int]:
+    """What the sampler of one process gives in an epoch of three batches."""
+    with (
+        mock.patch.object(sampling, "rank", lambda: rank),
+        mock.patch.object(sampling, "world_size", lambda: processes),
+    ):
+        sampler = EpochSampler(Dataset(range(records)), batch_size, num_batches=3, seed=5)
+    sampler.set_epoch(epoch)
+    drawn = list(sampler)
+    assert len(drawn) == len(sampler) == 3 * sampler.share
+    return drawn
+
+
+def test_no_record_comes_twice_before_each_came_once_and_each_round_has_its_order():
+    drawn = [number for epoch in range(5) for number in numbers(epoch)]
+    assert sorted(drawn) == list(range(60))  # six rounds of ten, each number once
+    rounds = [[number % 10 for number in drawn[k : k + 10]] for k in range(0, 60, 10)]
+    assert all(sorted(part) == list(range(10)) for part in rounds)
+    assert len(set(map(tuple, rounds))) == 6
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_processes_share_the_batches_of_one(processes):
+    for epoch in (0, 1, 7):
+        whole, share = numbers(epoch), 4 // processes
+        parts = [numbers(epoch, rank, processes) for rank in range(processes)]
+        for batch in range(3):
+            pieces = [part[batch * share : (batch + 1) * share] for part in parts]
+            assert [number for piece in pieces for number in piece] == whole[4 * batch : 4 * (batch + 1)]
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(3, 2), (2, 4)])
+def test_a_batch_that_cannot_be_shared_is_refused(batch_size, processes):
+    with pytest.raises(InputError, match=rf"batch_size is {batch_size}; it must be a multiple of the {processes} proc"):
+        numbers(0, 0, processes, batch_size)
