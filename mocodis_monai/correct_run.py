@@ -82,7 +82,7 @@ def _check_paths(request: Request, scans: list[Scan]) -> None:
         if path is not None and path.suffix.lower() != ending:
             raise InputError(f"{name} {path}: the name must end in {ending}. Change it.")
     outputs = [path for path in (request.picture, request.report) if path is not None]
-    if len(scans) == 1 and not scans[0].source.is_dir() and scans[0].output == request.output:
+    if scans[0].output == request.output and not scans[0].is_dicom:
         outputs += [scans[0].output]
     inputs = [file for scan in scans for file in scan.files] if outputs else []
     check_outputs(outputs, [*inputs, *([request.weights] if request.weights else [])])

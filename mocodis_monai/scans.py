@@ -84,7 +84,7 @@ def find_scans(source: Path, output: Path) -> list[Scan]:
         if output.exists() and not output.is_dir():
             raise InputError(f"{output}: a file has this name. Give a folder for the outputs of a folder.")
         return _in_folder(source, output)
-    if not source.exists():
+    if not source.is_file():  # a pipe, too: reading it would wait for ever
         raise InputError(f"{source}: no such file or folder. Check the path.")
     if is_dicom(source):
         return [_one_dicom(source, output)]

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from mocodis_monai.data.dicom_headers import MULTI_FRAME, FrameHeader
-from mocodis_monai.data.dicom_kinds import MAX_VOXELS
 from mocodis_monai.errors import InputError
 
 __all__ = ["Stack", "stack_frames"]
@@ -94,8 +93,6 @@ def _check_same(path: Path, frames: Sequence[FrameHeader]) -> None:
             raise InputError(f"{where} have different pixel spacings. Give one series of equal slices.")
         if frame.frame_of_reference != first.frame_of_reference:
             raise InputError(f"{where} have different frames of reference. Give one series of one examination.")
-    if first.shape[0] * first.shape[1] * len(frames) > MAX_VOXELS:
-        raise InputError(f"{path}: more than the {MAX_VOXELS} voxels that are read. Give a smaller series.")
 
 
 def _check_no_slice_twice(path: Path, frames: Sequence[FrameHeader], places: np.ndarray) -> None:

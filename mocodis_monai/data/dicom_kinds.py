@@ -11,10 +11,8 @@ from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRIm
 from mocodis_monai.data.dicom_files import shown
 from mocodis_monai.errors import InputError
 
-__all__ = ["MAX_VOXELS", "check_frame_kind", "check_object_kind"]
+__all__ = ["check_frame_kind", "check_object_kind"]
 
-# 2 GiB as float32; 512 x 512 x 2000 fits. A header that claims more is damaged or hostile.
-MAX_VOXELS = 2**29
 _CLASSES = {MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}
 # Words of ImageType, FrameType and ComplexImageComponent that say what the image is.
 _REFUSED_TYPES = {
@@ -50,7 +48,7 @@ def check_object_kind(path: Path, dataset: Dataset) -> None:
     """Refuse what is not a grey-scale MR image with whole numbers of 8 or 16 bit.
 
     Raises:
-        InputError: another modality or kind of object, colour, floating point, an empty or absurd size.
+        InputError: another modality or kind of object, colour, floating point, an empty size.
     """
     modality, sop_class = dataset.get("Modality"), dataset.get("SOPClassUID")
     if modality != "MR":
@@ -108,10 +106,6 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
     shape = (dataset.Columns, dataset.Rows, frames)
     if min(shape) < 1:
         raise InputError(f"{path}: {shape[0]} columns, {shape[1]} rows, {frames} frames: no image. Export it again.")
-    if shape[0] * shape[1] * frames > MAX_VOXELS:
-        raise InputError(
-            f"{path}: {shape[0]} x {shape[1]} x {frames} voxels are more than the {MAX_VOXELS} that are read."
-        )
     if frames > 1 and dataset.SOPClassUID == MRImageStorage:
         raise InputError(f"{path}: {frames} frames in a single-frame MR Image object. Export it as Enhanced MR.")
 

@@ -32,7 +32,7 @@ NEGATIVE_TOLERANCE = 0.01
 # From microscopy to far beyond any scanner: a voxel size outside is a damaged header.
 SPACING_MM = (1e-3, 1e3)
 _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
-_READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, MemoryError)
+_READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, ValueError, zlib.error, MemoryError)
 _CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header
 _CHUNK = 1 << 20
 

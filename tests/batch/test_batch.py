@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import time
 
 import nibabel as nib
 import numpy as np
@@ -135,6 +138,22 @@ def test_runs_into_one_folder_keep_each_others_records(tmp_path, correct):
         save_head(tmp_path / "in" / f"{name}.nii.gz")
         assert correct(tmp_path / "in" / f"{name}.nii.gz", tmp_path / f"{name}_out.nii.gz", "--no-picture") == 0
     assert set(records(tmp_path)) == {"a.nii.gz", "b.nii.gz"}
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(study, tmp_path, correct, network, monkeypatch, capsys):
+    work = network.correct
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # until the main thread has seen it
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(network, "correct", interrupted)
+    assert correct(study, tmp_path / "out") == 130
+    assert not tree(tmp_path / "out")  # nothing half done
+    monkeypatch.setattr(network, "correct", work)
+    assert correct(study, tmp_path / "out") == 0
+    assert "3 corrected, 0 done before" in capsys.readouterr().out
 
 
 def test_inputs_are_never_touched(study, tmp_path, correct):
