@@ -76,12 +76,19 @@ def load_weights(network: torch.nn.Module, weights: str | Path | None = None) ->
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[-1].strip()[:200]
+        reason = _what_changed(state) or str(error).splitlines()[-1].strip()[:200]
         raise InputError(
             f"weights {path}: the checkpoint does not fit the network ({reason}). "
             "It must come from the same version and the same network_def."
         ) from error
     return network
+
+
+def _what_changed(state: object) -> str:
+    """Why a checkpoint of an earlier version does not fit; empty if it is none."""
+    if isinstance(state, dict) and "vqvae.content_encoder.fine_quantizer.codebook" in state:
+        return "it is older than the residual stages of the fine content codes; train again, or take the released one"
+    return ""
 
 
 def load_corrector(weights: str | Path | None = None, device: torch.device | str = "cpu") -> MotionCorrector:

@@ -171,3 +171,11 @@ def test_the_corrector_comes_with_its_weights_ready_to_correct(tmp_path):
     loaded = load_corrector(tmp_path / "model.pt")
     assert not loaded.training
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in trained.state_dict().items())
+
+
+def test_a_checkpoint_of_an_earlier_version_hears_what_changed(network, tmp_path):
+    state = network.state_dict()
+    state["vqvae.content_encoder.fine_quantizer.codebook"] = torch.zeros(512, 8)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="older than the residual stages of the fine content codes"):
+        load_weights(network, tmp_path / "model.pt")

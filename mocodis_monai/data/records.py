@@ -95,7 +95,7 @@ def twin_records(
         for number, key in enumerate(("image", "partner")):
             from_volume = rng.random() < volume_share
             names: Sequence[str | Path] = volumes if from_volume else regions
-            name = str(names[rng.integers(len(names))])
+            name = str(names[int(rng.integers(len(names)))])
             where = {"kind": "plane", "path": name} if from_volume else {"kind": "phantom", "region": name}
             anatomies[key] = {**where, "seed": 2 * seed + number, "size": [int(n) for n in size]}
         records.append({**anatomies, "seed": seed, "subject": f"twins_{seed}"})

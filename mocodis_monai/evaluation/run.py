@@ -73,6 +73,7 @@ def evaluate_cells(
     about: dict[str, Any] | None = None,
     progress: bool = False,
     num_cells: int | None = None,
+    examples: bool = True,
 ) -> Evaluation:
     """Measure each method on each case; one cell is in memory at a time.
 
@@ -82,16 +83,17 @@ def evaluate_cells(
         about: entries for the report's head, such as the name of the weights.
         progress: show a progress bar.
         num_cells: length of the progress bar.
+        examples: keep pictures, which take another correction each.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
     rows: list[Row] = []
-    examples: list[Example] = []
+    kept: list[Example] = []
     for _, found in tqdm(cells, desc="evaluating", unit="cell", total=num_cells, disable=not progress):
         cases = list(found)
         measured = [[measure(case, m.name, m.correct(case)) for m in everything] for case in cases]
         rows += [row for lines in measured for row in lines]
-        examples += _examples(cases, measured, everything[1])
+        kept += _examples(cases, measured, everything[1]) if examples else []
     facts = {
         "version": __version__,
         "torch": torch.__version__,
@@ -100,7 +102,7 @@ def evaluate_cells(
         **(about or {}),
         "seconds": time.perf_counter() - start,
     }
-    return Evaluation(rows, examples, [m.name for m in everything], facts, _rank_correlations(examples))
+    return Evaluation(rows, kept, [m.name for m in everything], facts, _rank_correlations(kept))
 
 
 def _examples(cases: list[Case], measured: list[list[Row]], method: Method) -> list[Example]:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
 from mocodis_monai.networks.gate import no_harm_gate
-from mocodis_monai.networks.guidance import guide
+from mocodis_monai.networks.guidance import guide, sample_codes
 from mocodis_monai.networks.hierarchical_vqvae import (
     ContentCodes,
     Embeddings,
@@ -135,6 +135,15 @@ class MotionCorrector(nn.Module):
             gate=gate,
         )
 
+    @torch.no_grad()
+    def correct_knowing(self, image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """What the correction of ``image`` would be if the codes of ``clean`` were known: the ceiling of guidance."""
+        evidence = self._posterior(self._pad(image), guidance=0.0)
+        content = embeddings_of(self.true_codes(self._pad(clean)))
+        fine = self.fidelity_branch.read_fine(evidence.seen, content.coarse)
+        refined, _ = self._draw(evidence._replace(fine=fine, content=content))
+        return torch.lerp(image, self._crop(refined, image), self._per_image(no_harm_gate(evidence.score_px)))
+
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
         """First stage: code and decode pairs (2B, 1, *spatial), sizes multiples of 16; codebooks learn from it.
 
@@ -248,8 +257,8 @@ class MotionCorrector(nn.Module):
         encoder = self.vqvae.content_encoder
         draws = []
         for _ in range(num_samples):
-            coarse = encoder.coarse_quantizer.embed(_sample(posterior.log_probs.coarse, generator))
-            fine = encoder.fine_quantizer.first.embed(_sample(posterior.log_probs.fine, generator))
+            coarse = encoder.coarse_quantizer.embed(sample_codes(posterior.log_probs.coarse, generator))
+            fine = encoder.fine_quantizer.first.embed(sample_codes(posterior.log_probs.fine, generator))
             draws.append(self.vqvae.decode(Embeddings(coarse, fine + posterior.fine.detail)).float())
         return torch.stack(draws).std(0)
 
@@ -280,12 +289,6 @@ class MotionCorrector(nn.Module):
     def _per_image(self, values: torch.Tensor) -> torch.Tensor:
         """(B,) -> (B, 1, 1, ...) to multiply images with."""
         return values.reshape(-1, 1, *(1,) * self.spatial_dims)
-
-
-def _sample(log_probs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One code per site of (B, codes, *grid) as (B, *grid), by the Gumbel-max trick."""
-    uniform = torch.rand(log_probs.shape, generator=generator, device=log_probs.device).clamp(min=1e-20)
-    return (log_probs - (-uniform.log()).log()).argmax(1)
 
 
 def _check_share(name: str, value: float) -> None:

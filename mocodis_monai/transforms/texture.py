@@ -110,6 +110,7 @@ def power_law_field(shape: tuple[int, ...], exponent: float, rng: np.random.Rand
     spectrum = torch.fft.fftn(torch.from_numpy(rng.standard_normal(shape)))
     squares = [torch.fft.fftfreq(size, dtype=torch.float64).square() for size in shape]
     radius = torch.stack(torch.meshgrid(*squares, indexing="ij")).sum(0).sqrt()
-    radius[(0,) * len(shape)] = torch.inf
+    mean = (0,) * len(shape)
+    radius[mean], spectrum[mean] = 1, 0
     field = torch.fft.ifftn(spectrum / radius**exponent).real
     return (field / field.std()).float()

@@ -108,7 +108,7 @@ def test_training_runs_for_a_tiny_epoch(bundle, tmp_path):
         "max_epochs": 1,
         "iterations_per_epoch": 2,
         "codes_iterations": 1,
-        "num_phantoms": 16,
+        "num_samples": 16,
         "num_validation_images": 2,
         "image_size": 64,
         "num_workers": 0,

@@ -21,7 +21,7 @@ CONFIGS = Path(bundle_root()) / "configs"
 TINY = {
     "iterations_per_epoch": 4,
     "codes_iterations": 5,  # the first stage ends within the second epoch
-    "num_phantoms": 7,  # so that a second round begins within the first epoch
+    "num_samples": 7,  # so that a second round begins within the first epoch
     "num_validation_images": 2,
     "image_size": 64,
     "batch_size": 2,
