@@ -91,7 +91,7 @@ class MotionCorrector(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Corrected image of ``image``, both (B, 1, *spatial), any spatial size."""
         posterior = self._posterior(self._pad(image), self.guidance)
-        return self._apply(image, self._careful(posterior), no_harm_gate(posterior.score_px))
+        return self._as_far_as(image, self._careful(posterior), no_harm_gate(posterior.score_px))
 
     @torch.no_grad()
     def correct(
@@ -124,7 +124,7 @@ class MotionCorrector(nn.Module):
         posterior = self._posterior(self._pad(image), guidance)
         gate = no_harm_gate(posterior.score_px)
         return Correction(
-            corrected=self._apply(image, self._careful(posterior, fidelity), gate),
+            corrected=self._as_far_as(image, self._careful(posterior, fidelity), gate),
             uncertainty=self._crop(self._spread(posterior, num_samples, generator), image) if num_samples else None,
             motion_score_mm=posterior.score_px * spacing_mm,
             artifact_map=self._crop(self._surprise(posterior), image),
@@ -138,7 +138,7 @@ class MotionCorrector(nn.Module):
         content = embeddings_of(self.true_codes(self._pad(clean)))
         fine = self.fidelity_branch.read_fine(evidence.seen, content.coarse)
         known = self._careful(evidence._replace(fine=fine, content=content))
-        return self._apply(image, known, no_harm_gate(evidence.score_px))
+        return self._as_far_as(image, known, no_harm_gate(evidence.score_px))
 
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
         """First stage: code and decode pairs (2B, 1, *spatial), sizes multiples of 16; codebooks learn from it.
@@ -251,7 +251,7 @@ class MotionCorrector(nn.Module):
         refined, codes_only = self._draw(posterior)
         return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, RESIDUAL_SHARE), fidelity)
 
-    def _apply(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+    def _as_far_as(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
         """From ``image`` to the padded ``result`` as far as the gate (B,) is open."""
         return torch.lerp(image, self._crop(result, image).to(image.dtype), self._per_image(gate).to(image.dtype))
 
