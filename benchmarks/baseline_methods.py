@@ -121,7 +121,7 @@ class NetworkMethod:
 class Autofocus:
     """Autofocus on the finished image: the shifts of its phase-encode lines whose undoing minimises gradient entropy.
 
-    After Atkinson et al. 1997 (doi:10.1109/42.650886) and Loktyushin et al. 2013 (doi:10.1002/mrm.24314), as far as a
+    After Atkinson et al. 1997 (doi:10.1109/42.650886) and Loktyushin et al. 2013 (Magn Reson Med 70:1608), as far as a
     magnitude image allows: its spectrum has lost the phase, and the order of the lines is unknown, so contiguous bands
     of lines share an in-plane shift, and both phase-encode axes are tried. Rotation is not searched for. The image is
     left as it is where the entropy does not fall.

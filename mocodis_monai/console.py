@@ -19,8 +19,8 @@ _SPEED_OVER_S = 600.0  # scans may take minutes: an average over less would jump
 
 
 @contextmanager
-def progress_bar(num_scans: int) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr, where that is a terminal; yields what is to be called with each share of a scan done."""
+def progress_bar(num_scans: int, shown: bool = True) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr, if ``shown`` and a terminal; yields what is to be called with each share of a scan done."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -31,8 +31,9 @@ def progress_bar(num_scans: int) -> Iterator[Callable[[float], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    hidden = not (shown and console.is_terminal)
     bar = Progress(
-        *columns, console=console, disable=not console.is_terminal, speed_estimate_period=_SPEED_OVER_S, transient=True
+        *columns, console=console, disable=hidden, speed_estimate_period=_SPEED_OVER_S, transient=True
     )
     with bar:
         task = bar.add_task("correcting" if num_scans == 1 else f"correcting {num_scans} scans", total=num_scans)

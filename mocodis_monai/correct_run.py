@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 
 from mocodis_monai.batch import Outcome, correct_scans
+from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
 from mocodis_monai.correction import ScanCorrector, Settings
 from mocodis_monai.data.files import check_outputs, sha256_of
+from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import RESULTS, Ledger
 from mocodis_monai.release import default_weights_path, load_corrector
@@ -48,9 +50,16 @@ class Request(NamedTuple):
 def run_correction(request: Request) -> int:
     """Correct what is asked for and say what became of it; 0 if all went well, 1 if a scan of many failed.
 
+    Under torchrun the processes share the scans; the first one says what became of all, and its status counts.
+
     Raises:
         InputError: nothing can be corrected as asked, or the one scan failed; nothing was written then.
     """
+    with together():
+        return _run(request)
+
+
+def _run(request: Request) -> int:
     scans = find_scans(request.source, request.output)
     many = scans[0].output != request.output
     folder = request.output if many else request.output.parent
@@ -62,14 +71,17 @@ def run_correction(request: Request) -> int:
     network = load_corrector(request.weights, device)
     corrector = ScanCorrector(network, sha256_of([weights]), request.settings, device)
     ledger = Ledger(make_output_dir(folder) if many else folder)
-    outcomes = []
-    with progress_bar(len(scans)) as advance:
-        for outcome in correct_scans(scans, corrector, ledger, request.jobs, request.picture, advance):
+    mine, outcomes = share_of(scans), []
+    with progress_bar(len(mine), shown=rank() == 0) as advance:
+        for outcome in correct_scans(mine, corrector, ledger, request.jobs, request.picture, advance):
             if outcome.failed and not many:
                 raise InputError(outcome.record["error"])
             if outcome.failed:
                 ledger.put(outcome.record)
             outcomes.append(outcome)
+    outcomes = gather(outcomes)
+    if rank() > 0:
+        return 0
     if request.report:
         save_run_report(request.report, outcomes, folder)
     _tell(outcomes, ledger, many, request.report)

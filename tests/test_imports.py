@@ -25,7 +25,7 @@ LAYERS = [
     {"scans", "ledger"},
     {"correction"},
     {"batch"},
-    {"console", "run_report"},
+    {"cohort", "console", "run_report"},
     {"correct_run"},
     {"export", "label_app"},
     {"cli"},

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
-from mocodis_monai.networks.gate import no_harm_gate
+from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
 from mocodis_monai.networks.guidance import guide, sample_codes
 from mocodis_monai.networks.hierarchical_vqvae import (
     ContentCodes,
@@ -91,9 +91,7 @@ class MotionCorrector(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Corrected image of ``image``, both (B, 1, *spatial), any spatial size."""
         posterior = self._posterior(self._pad(image), self.guidance)
-        refined, _ = self._draw(posterior)
-        gate = no_harm_gate(posterior.score_px)
-        return torch.lerp(image, self._crop(refined, image).to(image.dtype), self._per_image(gate).to(image.dtype))
+        return self._apply(image, self._careful(posterior), no_harm_gate(posterior.score_px))
 
     @torch.no_grad()
     def correct(
@@ -124,11 +122,9 @@ class MotionCorrector(nn.Module):
         if num_samples < 2 and num_samples != 0:
             raise ValueError(f"num_samples must be 0 or at least 2, for a standard deviation, got {num_samples}.")
         posterior = self._posterior(self._pad(image), guidance)
-        refined, codes_only = self._draw(posterior)
         gate = no_harm_gate(posterior.score_px)
-        result = self._crop(torch.lerp(codes_only, refined, fidelity), image).to(image.dtype)
         return Correction(
-            corrected=torch.lerp(image, result, self._per_image(gate).to(image.dtype)),
+            corrected=self._apply(image, self._careful(posterior, fidelity), gate),
             uncertainty=self._crop(self._spread(posterior, num_samples, generator), image) if num_samples else None,
             motion_score_mm=posterior.score_px * spacing_mm,
             artifact_map=self._crop(self._surprise(posterior), image),
@@ -141,8 +137,8 @@ class MotionCorrector(nn.Module):
         evidence = self._posterior(self._pad(image), guidance=0.0)
         content = embeddings_of(self.true_codes(self._pad(clean)))
         fine = self.fidelity_branch.read_fine(evidence.seen, content.coarse)
-        refined, _ = self._draw(evidence._replace(fine=fine, content=content))
-        return torch.lerp(image, self._crop(refined, image), self._per_image(no_harm_gate(evidence.score_px)))
+        known = self._careful(evidence._replace(fine=fine, content=content))
+        return self._apply(image, known, no_harm_gate(evidence.score_px))
 
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
         """First stage: code and decode pairs (2B, 1, *spatial), sizes multiples of 16; codebooks learn from it.
@@ -249,6 +245,15 @@ class MotionCorrector(nn.Module):
             posterior.image, posterior.seen, posterior.fine, posterior.content.fine, codes_only
         )
         return refined.float(), codes_only.float()
+
+    def _careful(self, posterior: Posterior, fidelity: float = 1.0) -> torch.Tensor:
+        """From the codes-only image (fidelity 0) to the image with its share of the residual (1), padded."""
+        refined, codes_only = self._draw(posterior)
+        return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, RESIDUAL_SHARE), fidelity)
+
+    def _apply(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        """From ``image`` to the padded ``result`` as far as the gate (B,) is open."""
+        return torch.lerp(image, self._crop(result, image).to(image.dtype), self._per_image(gate).to(image.dtype))
 
     def _spread(self, posterior: Posterior, num_samples: int, generator: torch.Generator | None) -> torch.Tensor:
         """Standard deviation over images decoded from posterior samples, (B, 1, *spatial)."""

@@ -192,13 +192,14 @@ def test_what_is_not_there_cannot_be_frozen(small_corrector):
 
 def test_the_refinement_is_what_correct_gives_and_knows_the_true_codes(small_corrector, image_pair, monkeypatch):
     monkeypatch.setattr("mocodis_monai.networks.gate.GATE_PX", (-2.0, -1.0))  # always open
+    monkeypatch.setattr("mocodis_monai.networks.motion_corrector.RESIDUAL_SHARE", 0.75)
     network = small_corrector().eval()
     with torch.no_grad():
         output = network.refine(image_pair.moved, image_pair.clean)
         reconstruction = network.reconstruct(image_pair.moved, image_pair.clean)
     result = network.correct(image_pair.moved)
     assert (result.gate == 1).all()
-    torch.testing.assert_close(result.corrected, output.refined)
+    torch.testing.assert_close(result.corrected, image_pair.moved + 0.75 * (output.refined - image_pair.moved))
     torch.testing.assert_close(network.correct(image_pair.moved, fidelity=0.0).corrected, output.codes_only)
     assert torch.equal(output.indices.coarse, reconstruction.content.coarse.indices)
     assert torch.equal(output.indices.fine, reconstruction.content.fine.indices)

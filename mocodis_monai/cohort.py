@@ -1,0 +1,48 @@
+"""A folder of scans shared by the processes that ``torchrun`` starts: each has its part, the first speaks for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from mocodis_monai.batch import Outcome
+from mocodis_monai.distributed import rank, world_size
+from mocodis_monai.scans import Scan
+
+__all__ = ["gather", "share_of", "together"]
+
+_LONGEST_WAIT = timedelta(days=30)  # a process waits for the slowest one only at the very end
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Join the other processes, if torchrun started this one; each takes the GPU of its number where there is one."""
+    if not dist.is_torchelastic_launched():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    dist.init_process_group("gloo", timeout=_LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def share_of(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans of this process: every n-th one of the list, which is the same in all n processes."""
+    return list(scans[rank() :: world_size()])
+
+
+def gather(outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes of all processes; waits until the last one is done."""
+    if world_size() == 1:
+        return outcomes
+    parts: list[list[Outcome]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(parts, outcomes)
+    return [outcome for part in parts for outcome in part]
