@@ -10,8 +10,8 @@ Chosen on validation phantoms, where images without motion were scored up to .34
 RESIDUAL_SHARE = 0.5
 """Share of the residual that is added to the image.
 
-On images unlike those of the training the full residual overshoots. Of .25, .5, .75 and 1 it is the largest that gained
-on every validation set: phantoms, and slices of three real heads that are in no table."""
+On images unlike those of the training the full residual overshoots. Of .25, .5, .75 and 1 it is the share at which the
+slices of three real heads gained most that serve as validation (benchmarks/residual_share.py)."""
 
 
 def no_harm_gate(score_px: torch.Tensor) -> torch.Tensor:

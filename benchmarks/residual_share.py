@@ -1,0 +1,103 @@
+"""How much of the residual to add: mean gain in SSIM by the share, on validation images that are in no table.
+
+    python -m benchmarks.residual_share --volume pycortex-1.4.0/filestore/db/S1/anatomicals/raw.nii.gz \
+        --array t1_coronal_slice.npy
+
+Phantoms of validation seeds, the sagittal slice of a head in matplotlib's sample data, slices of a NIfTI volume and a
+single slice in a NumPy file (here the training head, and the coronal slice in dipy's wheel). ``RESIDUAL_SHARE`` is the
+share at which the real heads gain most. The last line is of the images without motion.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from matplotlib import cbook
+from monai.data import MetaTensor
+from tqdm import tqdm
+
+from mocodis_monai.data.intensity import foreground_mask, foreground_scale
+from mocodis_monai.data.records import phantom_records, slice_records
+from mocodis_monai.metrics import foreground_ssim
+from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.networks.gate import no_harm_gate
+from mocodis_monai.precision import mixed_precision
+from mocodis_monai.release import load_corrector
+from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+DISPLACEMENTS_PX = (0.75, 1.25, 1.75)
+FAMILIES = ("sudden", "drift", "breathing_rigid")
+REGIONS = ("head", "abdomen", "pelvis", "thorax")
+FIRST_SEED = 99_000
+SIZE = (160, 160)
+
+
+def images(volume: Path | None, array: Path | None) -> Iterator[tuple[str, MetaTensor]]:
+    """Names and clean images (1, H, W)."""
+    load = LoadSourced("image")
+    for record in phantom_records(2 * len(REGIONS), FIRST_SEED, REGIONS, SIZE):
+        yield f"phantom: {record['region']}", load(record)["image"]
+    with gzip.open(cbook.get_sample_data("s1045.ima.gz", asfileobj=False)) as file:
+        yield "head in matplotlib", as_image(np.frombuffer(file.read(), np.uint16).reshape(256, 256))
+    if array is not None:
+        yield array.stem, as_image(np.squeeze(np.load(array)))
+    if volume is not None:
+        records = slice_records(volume, min_foreground=0.15)
+        for place in np.linspace(20, len(records) - 20, 4):
+            yield "slices of the volume", load(records[int(place)])["image"]
+
+
+def as_image(values: np.ndarray) -> MetaTensor:
+    """(H, W) as (1, H, W) on the scale that the network wants."""
+    image = torch.from_numpy(values.astype(np.float32))
+    return MetaTensor((image / foreground_scale(image))[None])
+
+
+@torch.no_grad()
+def gains(network: MotionCorrector, moved: torch.Tensor, target: torch.Tensor) -> list[float]:
+    """Gain in SSIM of (H, W) for each share, the gate applied."""
+    scale, mask = foreground_scale(moved), foreground_mask(target[None])[0].numpy()
+    padded = network._pad((moved / scale)[None, None])
+    with mixed_precision("cpu"):
+        refined = network.refine(padded, padded)
+    gate = float(no_harm_gate(refined.score_px)[0])
+    residual = scale * (refined.refined - padded)[0, 0, : moved.shape[0], : moved.shape[1]]
+    before, *after = (
+        foreground_ssim((moved + gate * share * residual).numpy(), target.numpy(), mask) for share in (0.0, *SHARES)
+    )
+    return [value - before for value in after]
+
+
+def main(
+    volume: Path = typer.Option(None, help="NIfTI volume whose slices are looked at."),
+    array: Path = typer.Option(None, help="A slice in a NumPy file."),
+    weights: Path = typer.Option(None, help="Checkpoint; default the released one."),
+) -> None:
+    """Print the table."""
+    network, table = load_corrector(weights), {}
+    for number, (name, clean) in enumerate(tqdm(list(images(volume, array)), unit="image")):
+        plain = clean.as_tensor()[0].float()
+        table.setdefault("without motion", []).append(gains(network, plain, plain))
+        for displacement_px in DISPLACEMENTS_PX:
+            for family in FAMILIES:
+                move = RandKSpaceMotiond(
+                    "image", "target", prob=1.0, families=family, displacement_mm=displacement_px,
+                    line_orders=("linear", "interleaved"), spacing_mm=(1.0, 1.0),
+                ).set_random_state(number)
+                done = move({"image": clean})
+                moved, target = (done[key].as_tensor()[0].float() for key in ("image", "target"))
+                table.setdefault(name, []).append(gains(network, moved, target))
+    table["without motion"] = table.pop("without motion")
+    print(f"\n| images | {' | '.join(f'{share:g}' for share in SHARES)} |\n|---|---|---|---|---|")
+    for name, found in table.items():
+        print(f"| {name} | {' | '.join(f'{gain:+.3f}' for gain in np.mean(found, 0))} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)
