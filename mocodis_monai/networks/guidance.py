@@ -17,9 +17,9 @@ NUM_PASSES = 3
 """Parallel passes; the answer hardly changes after three."""
 OVERLAP = 2
 """Coarse sites that neighbouring windows share."""
-FAMILIAR_NATS = (5.0, 5.8)
-"""Below the first negative log-likelihood per token (nats) a window counts as familiar to the prior; above the second
-the prior has no say there.
+FAMILIAR_NATS = (4.0, 5.0)
+"""Below the first negative log-likelihood per token (nats) a window counts as familiar to the prior; above the second,
+what the frequencies of the codes alone give, the prior has no say there.
 """
 
 Corner = tuple[int, ...]
