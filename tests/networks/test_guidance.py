@@ -7,8 +7,17 @@ import itertools
 import pytest
 import torch
 
-from mocodis_monai.networks import ContentPrior, LevelLogits
-from mocodis_monai.networks.guidance import OVERLAP, cut, guide, join, window_corners
+from mocodis_monai.networks import ContentPrior, LevelIndices, LevelLogits
+from mocodis_monai.networks.guidance import (
+    NUM_PASSES,
+    OVERLAP,
+    cut,
+    familiarity,
+    guide,
+    join,
+    unconditional_nats,
+    window_corners,
+)
 
 WINDOW = 3
 CODES = (5, 7)
@@ -100,3 +109,33 @@ def test_a_prior_that_knows_the_pattern_decides_what_the_evidence_leaves_open(pr
         assert (level.argmax(1) == 3).all()
     for level in guide(prior, sure, torch.zeros(1, 3), strength):
         assert (level.argmax(1) == 1).all()
+
+
+def test_a_window_is_familiar_as_far_as_the_prior_foresees_its_codes():
+    # Four hundred codes on each level, so that knowing nothing costs more than what counts as strange.
+    prior = ContentPrior(num_embeddings=(400, 400), coarse_window=3, hidden_size=8, num_layers=1, num_heads=2)
+    indices = LevelIndices(torch.full((2, 3, 3), 3), torch.full((2, 6, 6), 3))
+    for head in prior.head:
+        head.bias.data[3] = 20.0
+    indices.coarse[1] = indices.fine[1] = 5
+    assert familiarity(prior, indices).tolist() == [1, 0]
+    nats = unconditional_nats(prior, indices)
+    assert (nats.coarse[0] < 1e-5).all() and (nats.fine[1] > 19).all()
+
+
+def test_where_the_prior_is_out_of_its_depth_it_has_no_say(evidence, awaken, monkeypatch, prior):
+    monkeypatch.setattr("mocodis_monai.networks.guidance.FAMILIAR_NATS", (-2.0, -1.0))  # nothing is familiar
+    guided = guide(awaken(prior), evidence, torch.randn(2, 3), torch.ones(2))
+    for level, wanted in zip(guided, evidence, strict=True):
+        torch.testing.assert_close(level, wanted.log_softmax(1))
+
+
+def test_a_few_passes_guide_a_whole_batch_and_gradients_reach_prior_and_evidence(evidence, awaken, prior):
+    calls = []
+    awaken(prior).register_forward_hook(lambda *_: calls.append(1))
+    seen = LevelLogits(*(level.clone().requires_grad_() for level in evidence))
+    guided = guide(prior, seen, torch.randn(2, 3), torch.full((2,), 0.5))
+    assert len(calls) == NUM_PASSES + 1 <= 12
+    sum(level.square().mean() for level in guided).backward()
+    assert all(level.grad.any() for level in seen)
+    assert all(head.weight.grad.any() for head in prior.head)
