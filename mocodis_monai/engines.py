@@ -40,10 +40,10 @@ class Pair(NamedTuple):
 def prepare_twins(batch: dict[str, Any], device: torch.device) -> Pair:
     """Both anatomies of each sample as one batch on the device, images in channels-last memory.
 
-    Image k and image k + B of the 2B went through the same trajectory.
+    Images 2k and 2k + 1 went through the same trajectory; so a share of the samples is a block of the batch.
     """
     moved, clean, displacement_px = (
-        torch.cat([torch.as_tensor(batch[key]) for key in keys]).to(device, torch.float32)
+        torch.stack([torch.as_tensor(batch[key]) for key in keys], 1).flatten(0, 1).to(device, torch.float32)
         for keys in ((Keys.IMAGE, "partner"), ("target", "partner_target"), DISPLACEMENTS)
     )
     moved, clean = (images.contiguous(memory_format=torch.channels_last) for images in (moved, clean))

@@ -37,7 +37,13 @@ class SeededDataset(Dataset):
 
     def _transform(self, index: int) -> Any:
         self.transform.set_random_state(seed=int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
-        return self.transform(self.data[index % len(self.data)])
+        # On one thread, as in a data worker: several add up in another order, and the last bit differs.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.transform(self.data[index % len(self.data)])
+        finally:
+            torch.set_num_threads(threads)
 
 
 class EpochSampler(DistributedSampler[int]):

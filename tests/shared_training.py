@@ -31,6 +31,7 @@ from mocodis_monai.sampling import EpochSampler, SeededDataset
 
 CODES, CORRECTION, PRIOR = 10, 8, 4  # iterations of each stage
 BATCH = 4
+KEYS = ("image", "target", "partner", "partner_target")
 
 
 def make_network() -> MotionCorrector:
@@ -41,6 +42,7 @@ def make_network() -> MotionCorrector:
         fidelity_channels=(8, 12, 16),
         num_embeddings=(12, 20),
         embedding_dim=6,
+        fine_stages=2,
         num_motion_embeddings=(8, 10),
         motion_embedding_dim=4,
         prior_hidden_size=16,
@@ -53,21 +55,27 @@ def make_network() -> MotionCorrector:
 
 
 def make_records(number: int = 12) -> list[dict[str, torch.Tensor]]:
-    """Ellipses with a ghost."""
+    """Twins: two ellipses with the same ghost."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
     records = []
     for k in range(number):
-        radius = (x / (0.4 + 0.04 * k)) ** 2 + (y / (0.9 - 0.03 * k)) ** 2
-        clean = ((radius < 1) * (0.6 + 0.4 * torch.cos((5 + k) * x) * torch.cos(7 * y))).unsqueeze(0)
-        moved = 0.75 * clean + 0.25 * clean.roll(3 + k, dims=1)
-        records.append({"image": moved, "target": clean, "displacement_px": torch.tensor(1.0 + k)})
+        record = {}
+        for name, target, displacement, waves in (
+            ("image", "target", "displacement_px", 7),
+            ("partner", "partner_target", "partner_displacement_px", 4),
+        ):
+            radius = (x / (0.4 + 0.04 * k)) ** 2 + (y / (0.9 - 0.03 * k)) ** 2
+            clean = ((radius < 1) * (0.6 + 0.4 * torch.cos((5 + k) * x) * torch.cos(waves * y))).unsqueeze(0)
+            moved = 0.75 * clean + 0.25 * clean.roll(3 + k, dims=1)
+            record |= {name: moved, target: clean, displacement: torch.tensor(1.0 + k)}
+        records.append(record)
     return records
 
 
 def run(network, shared, step, loss, iterations: int) -> list[float]:
     """Train one stage; its losses."""
     dataset = SeededDataset(
-        make_records(), Compose(RandScaleIntensityd(["image", "target"], factors=0.2, prob=0.5)), seed=1
+        make_records(), Compose(RandScaleIntensityd(KEYS, factors=0.2, prob=0.5)), seed=1
     )
     sampler = EpochSampler(dataset, BATCH, iterations, seed=1)
     losses = []

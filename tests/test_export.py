@@ -39,7 +39,9 @@ def test_the_bundle_and_the_package_are_copied_whole_and_nothing_else(exported):
     found = files_of(exported)
     assert {"LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "models/model.pt"} <= found
     assert {name.split("/")[0] for name in found} == {"LICENSE", "configs", "docs", "models", PACKAGE.name}
-    code = {f"{PACKAGE.name}/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
+    kinds = (".py", ".j2")  # code, and the template of the report
+    paths = [path for path in PACKAGE.rglob("*") if path.suffix in kinds]
+    code = {f"{PACKAGE.name}/{path.relative_to(PACKAGE).as_posix()}" for path in paths}
     assert code == {name for name in found if name.startswith(PACKAGE.name)}
     for name in found:
         source = (PACKAGE.parent if name in code else Path(bundle_root())) / name

@@ -36,6 +36,7 @@ def train(folder: Path, *launcher: str) -> list[dict]:
         **os.environ,
         "PYTHONPATH": str(Path(mocodis_monai.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
     }
     done = subprocess.run(
         [sys.executable, *launcher, str(SCRIPT), str(folder)],

@@ -143,12 +143,13 @@ class MotionCorrector(nn.Module):
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
         """First stage: code and decode pairs (2B, 1, *spatial), sizes multiples of 16; codebooks learn from it.
 
-        Image k and image k + B went through the same trajectory. Every second moved image is drawn with the motion
-        codes of its twin, so that these can tell nothing of the anatomy.
+        Images 2k and 2k + 1 went through the same trajectory. One of the two is drawn with the motion codes of its
+        twin, so that these can tell nothing of the anatomy: of even pairs the second, of odd pairs the first.
         """
         content, motion = self.vqvae.encode_content(clean), self.vqvae.encode_motion(moved)
         embeddings, artifact = embeddings_of(content), embeddings_of(motion)
-        swapped = torch.arange(len(moved), device=moved.device) % 2 == 1
+        places = torch.arange(len(moved), device=moved.device)
+        swapped = places % 2 != places // 2 % 2
         lent = Embeddings(*(torch.where(self._per_image(swapped), twins_of(level), level) for level in artifact))
         return Reconstruction(
             clean=self.vqvae.decode(embeddings),

@@ -84,7 +84,7 @@ class Drawing(NamedTuple):
 
 def twins_of(values: torch.Tensor) -> torch.Tensor:
     """For each image of a batch (2B, ...) what belongs to the image that went through the same trajectory."""
-    return values.roll(len(values) // 2, dims=0)
+    return values.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
 def indices_of(content: ContentCodes) -> LevelIndices:

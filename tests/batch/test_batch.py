@@ -149,7 +149,12 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(study, tmp_path, correct,
         return work(*args, **kwargs)
 
     monkeypatch.setattr(network, "correct", interrupted)
-    assert correct(study, tmp_path / "out") == 130
+    # Python does not listen to Ctrl-C where it was started in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert correct(study, tmp_path / "out") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not tree(tmp_path / "out")  # nothing half done
     monkeypatch.setattr(network, "correct", work)
     assert correct(study, tmp_path / "out") == 0

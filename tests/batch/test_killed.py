@@ -22,7 +22,7 @@ def test_killed_at_every_change_the_results_equal_an_uninterrupted_run(tmp_path)
     save_head(inputs / "sub" / "a.nii.gz")
     (inputs / "series").mkdir()
     shutil.copy(get_testdata_file("MR_small.dcm"), inputs / "series" / "MR_small.dcm")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(inputs), str(tmp_path / "out"), "--uncertainty"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -42,7 +42,8 @@ cli.main()
 
 
 def correct(*launcher: str, arguments: list[object]) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **threads}
     return subprocess.run(
         [sys.executable, *launcher, "correct", *map(str, arguments), "--no-picture"],
         env=environment,

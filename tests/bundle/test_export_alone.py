@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 import torch
 
+from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.export import export_bundle
 from mocodis_monai.release import load_corrector
+from mocodis_monai.transforms import RandKSpaceMotion
 
 pytestmark = pytest.mark.slow
 
@@ -122,9 +124,9 @@ def test_training_runs_for_a_tiny_epoch(bundle, tmp_path):
 
 def test_inference_corrects_a_nifti(bundle, tmp_path):
     affine = np.diag([2.0, 1.5, 4.0, 1.0])
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (70, 66, 2)), indexing="ij"))
-    image = 300 * ((grid[:2] ** 2).sum(0) < 0.5) * (1 + 0.3 * np.cos(20 * grid[0]))
-    image = image * 0.7 + 0.3 * np.roll(image, 12, axis=1)
+    move = RandKSpaceMotion(1.0, displacement_mm=4.0, phase_encode_axis=1, spacing_mm=(1.0, 1.0)).set_random_state(0)
+    slices = [move(make_phantom("head", seed, (70, 66)).image)[0].numpy() for seed in (1, 2)]
+    image = 300 * np.stack(slices, axis=-1)
     (tmp_path / "in").mkdir()
     nib.save(nib.Nifti1Image(image.astype(np.float32), affine), tmp_path / "in" / "scan.nii.gz")
     places = ["--dataset_dir", tmp_path / "in", "--output_dir", tmp_path / "out"]

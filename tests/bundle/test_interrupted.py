@@ -65,7 +65,7 @@ def start(folder: Path, run_id: str, *configs: str, processes: int = 1, kill: tu
     command += [word for name, value in {**TINY, **knobs}.items() for word in (f"--{name}", str(value))]
     return subprocess.run(
         [*command, "--output_dir", str(folder)],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
