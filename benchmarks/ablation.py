@@ -67,7 +67,7 @@ def line(summary: Summary, gains: Summary) -> str:
     gain = gains.gains["ssim"]
     return (
         f"| {summary.group.replace(SEPARATOR, ' | ')} | {summary.method} | {summary.num_cases} "
-        f"| {summary.means['ssim']:.4f} | {summary.means['psnr']:.2f} "
+        f"| {summary.means['ssim']:.4f} | {summary.means['psnr_db']:.2f} "
         f"| {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] |"
     )
 
