@@ -41,7 +41,7 @@ class TrueCodes:
         self.network = network
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
 
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         """Correct a single slice, looking at its target."""
         assert case.target is not None
         start, scale = time.perf_counter(), foreground_scale(case.moved)

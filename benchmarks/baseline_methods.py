@@ -105,7 +105,7 @@ class NetworkMethod:
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
 
     @torch.no_grad()
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         """Correct the slices that hold tissue."""
         start = time.perf_counter()
         scale = foreground_scale(case.moved)
@@ -137,7 +137,7 @@ class Autofocus:
     def __init__(self, num_bands: int = 32, steps: int = 60) -> None:
         self.num_bands, self.steps = num_bands, steps
 
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         """Correct the slices that hold tissue."""
         start = time.perf_counter()
         slices = case.moved.float().movedim(case.slice_axis, 0)

@@ -120,7 +120,7 @@ def look(network: MotionCorrector, planted: Planted, severity: str, family: str,
     pixel_mm = float(planted.image.pixdim[:2].mean())
     scale = foreground_scale(moved)
     with torch.no_grad(), mixed_precision("cpu"):
-        corrected = network.correct((moved / scale)[None, None], pixel_mm, num_samples=0).corrected
+        corrected = network.correct((moved / scale)[None, None], pixel_mm).corrected
     images = moved.numpy(), corrected[0, 0].float().numpy() * scale
     kept = [contrast(image, lesion) / contrast(target.numpy(), lesion) for image in images]
     blobs = [spurious(image, target.numpy(), pixel_mm) for image in images]

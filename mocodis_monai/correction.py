@@ -23,7 +23,6 @@ from mocodis_monai.transforms.volumes import make_output_dir
 
 __all__ = ["ScanCorrector", "Settings", "default_picture"]
 
-UNCERTAINTY_SAMPLES = 4
 _DRAWING = threading.Lock()  # matplotlib is not made for several threads
 
 
@@ -146,7 +145,6 @@ class ScanCorrector:
             device=self.device,
             fidelity=self.settings.fidelity,
             guidance=self.settings.guidance,
-            num_samples=UNCERTAINTY_SAMPLES if self.settings.uncertainty else 0,
         )
         try:
             return corrector.correct(torch.from_numpy(image.data), image.spacing_mm, on_progress)

@@ -20,8 +20,7 @@ class VolumeCorrection(NamedTuple):
 
     Attributes:
         corrected: the corrected volume.
-        uncertainty: standard deviation of the image given the codes' posterior, in intensity units; None if no
-            samples were asked for.
+        uncertainty: distance of the result from what the codes draw and from the input, in intensity units.
         artifact_map: negative log-likelihood of the image's own codes, in nats.
         motion_score_mm: (slices,), estimated displacement score; NaN for slices of air.
         gate: (slices,), share of the correction that was applied.
@@ -29,7 +28,7 @@ class VolumeCorrection(NamedTuple):
     """
 
     corrected: torch.Tensor
-    uncertainty: torch.Tensor | None
+    uncertainty: torch.Tensor
     artifact_map: torch.Tensor
     motion_score_mm: torch.Tensor
     gate: torch.Tensor
@@ -64,7 +63,6 @@ class VolumeCorrector:
         device: where to compute; None takes the network's own.
         fidelity: 0 decodes the codes only, 1 takes the refined image.
         guidance: strength of the prior; None takes the network's own.
-        num_samples: posterior samples behind the uncertainty map; 0 makes no map.
         progress: show a progress bar.
 
     Raises:
@@ -79,7 +77,6 @@ class VolumeCorrector:
         device: torch.device | str | None = None,
         fidelity: float = 1.0,
         guidance: float | None = None,
-        num_samples: int = 0,
         progress: bool = False,
     ) -> None:
         if slice_axis not in (None, 0, 1, 2):
@@ -89,7 +86,7 @@ class VolumeCorrector:
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval()
         self.slice_axis, self.batch_size, self.progress = slice_axis, batch_size, progress
-        self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance, "num_samples": num_samples}
+        self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance}
 
     @torch.no_grad()
     def correct(
@@ -112,9 +109,8 @@ class VolumeCorrector:
         scale = foreground_scale(data)
         slices = data.float().movedim(axis, 0) / scale
         filled = foreground_mask(data[None])[0].movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
-        images = {"corrected": slices.clone(), "artifact_map": torch.zeros_like(slices)}
-        if self.options["num_samples"]:
-            images["uncertainty"] = torch.zeros_like(slices)
+        images = {name: torch.zeros_like(slices) for name in ("uncertainty", "artifact_map")}
+        images["corrected"] = slices.clone()
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
         bar = tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress)
         for number, batch in enumerate(filled.split(self.batch_size)):
@@ -133,7 +129,7 @@ class VolumeCorrector:
         volumes = {name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}
         return VolumeCorrection(
             corrected=volumes["corrected"],
-            uncertainty=volumes.get("uncertainty"),
+            uncertainty=volumes["uncertainty"],
             artifact_map=volumes["artifact_map"],
             motion_score_mm=score,
             gate=gate,

@@ -58,7 +58,7 @@ def test_slices_are_cut_at_full_size_along_the_axis(volume, slice_axis, wanted):
 
 
 def test_tissue_is_corrected_and_air_comes_back_as_it_was(volume):
-    result = VolumeCorrector(Recorder(), slice_axis=2, num_samples=2).correct(volume, (1, 1, 1))
+    result = VolumeCorrector(Recorder(), slice_axis=2).correct(volume, (1, 1, 1))
     tissue = (volume > 30).flatten(0, 1).any(0).nonzero().flatten()
     # The mask is smooth and may reach one slice further.
     air = torch.tensor([k for k in range(18) if (tissue - k).abs().min() > 1])
@@ -83,7 +83,7 @@ def test_the_network_sees_one_scale_whatever_the_unit(volume):
 
 
 def test_a_thousand_times_the_image_gives_a_thousand_times_the_result(volume, small_corrector):
-    corrector = VolumeCorrector(small_corrector().float(), slice_axis=2, num_samples=2)
+    corrector = VolumeCorrector(small_corrector().float(), slice_axis=2)
     small, large = (corrector.correct(unit * volume, (1, 1, 1)) for unit in (1, 1024))  # 1024 rounds nothing
     assert not torch.allclose(small.corrected, volume)
     torch.testing.assert_close(large.corrected, 1024 * small.corrected)
@@ -107,13 +107,6 @@ def test_the_data_are_not_changed(volume):
     before = volume.clone()
     VolumeCorrector(Recorder()).correct(volume, (1, 1, 1))
     assert torch.equal(volume, before)
-
-
-def test_uncertainty_is_made_only_when_samples_are_asked_for(volume):
-    network = Recorder()
-    assert VolumeCorrector(network).correct(volume, (1, 1, 1)).uncertainty is None
-    assert VolumeCorrector(network, num_samples=3).correct(volume, (1, 1, 1)).uncertainty.max() > 0
-    assert {options["num_samples"] for options in network.options} == {0, 3}
 
 
 def test_options_reach_the_network(volume):

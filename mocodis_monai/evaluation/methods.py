@@ -39,7 +39,7 @@ class Method(Protocol):
     name: str
     num_parameters: int
 
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         """Correct ``case.moved``; the target must not be looked at."""
         ...
 
@@ -50,7 +50,7 @@ class Uncorrected:
     name = "uncorrected"
     num_parameters = 0
 
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         """The scan itself."""
         return Output(case.moved, 0.0)
 
@@ -70,10 +70,10 @@ class CorrectorMethod:
         self.name, self.network, self.fidelity, self.guidance = name, network, fidelity, guidance
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
 
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         """Correct the scan; the score is the median over the slices, the surprise the mean over the foreground."""
         corrector = VolumeCorrector(
-            self.network, case.slice_axis, fidelity=self.fidelity, guidance=self.guidance, num_samples=num_samples
+            self.network, case.slice_axis, fidelity=self.fidelity, guidance=self.guidance
         )
         start = time.perf_counter()
         result = corrector.correct(case.moved, case.spacing_mm)

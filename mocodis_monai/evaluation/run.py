@@ -21,7 +21,6 @@ from mocodis_monai.evaluation.methods import Method, Output, Uncorrected
 
 __all__ = ["Evaluation", "Example", "evaluate_cells"]
 
-UNCERTAINTY_SAMPLES = 4
 
 
 class Example(NamedTuple):
@@ -121,7 +120,7 @@ def _gain(before: Row, after: Row) -> float:
 
 
 def _example(case: Case, rank: str, lines: list[Row], method: Method) -> Example:
-    output: Output = method.correct(case, num_samples=UNCERTAINTY_SAMPLES)
+    output: Output = method.correct(case)
     cut = partial(_middle, slice_axis=case.slice_axis, scale=1 / foreground_scale(case.moved))
     kept = [axis for axis in range(3) if axis != case.slice_axis]
     return Example(

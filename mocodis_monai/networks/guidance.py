@@ -120,8 +120,3 @@ def _place(corner: Corner, window: int, factor: int) -> tuple[slice, ...]:
     """Index of a window in (B, C, *grid)."""
     return (slice(None), slice(None), *(slice(factor * start, factor * (start + window)) for start in corner))
 
-
-def sample_codes(log_probs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One code per site of (B, codes, *grid) as (B, *grid), by the Gumbel-max trick."""
-    uniform = torch.rand(log_probs.shape, generator=generator, device=log_probs.device).clamp(min=1e-20)
-    return (log_probs - (-uniform.log()).log()).argmax(1)

@@ -16,15 +16,15 @@ class Correction(NamedTuple):
 
     Attributes:
         corrected: the corrected image.
-        uncertainty: standard deviation over images decoded from samples of the posterior over codes; None if no
-            samples were asked for.
+        uncertainty: mean distance of the result from what the codes draw and from the input, around each place. It
+            ranks places by their error, without being a standard deviation.
         motion_score_mm: (B,), estimated displacement score.
         artifact_map: negative log-likelihood (nats) of the image's own codes under the posterior over clean codes.
         gate: (B,), 0 where the image was left alone, 1 where it was corrected in full.
     """
 
     corrected: torch.Tensor
-    uncertainty: torch.Tensor | None
+    uncertainty: torch.Tensor
     motion_score_mm: torch.Tensor
     artifact_map: torch.Tensor
     gate: torch.Tensor

@@ -21,7 +21,7 @@ class Network(torch.nn.Module):  # takes no memory of its own
     guidance = 0.0
     def correct(self, image, **options):
         one = torch.ones(len(image))
-        return Correction(image * 0.9, image * 0.1 if options["num_samples"] else None, one, image * 0.5, one)
+        return Correction(image * 0.9, image * 0.1, one, image * 0.5, one)
 
 correct_run.load_corrector = lambda weights, device: Network()
 sys.argv = ["mocodis", "correct", *sys.argv[1:]]
