@@ -142,7 +142,6 @@ class ScanCorrector:
         corrector = VolumeCorrector(
             self.network,
             slice_axis=axis,
-            device=self.device,
             fidelity=self.settings.fidelity,
             guidance=self.settings.guidance,
         )

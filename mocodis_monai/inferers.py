@@ -56,11 +56,13 @@ def choose_slice_axis(
 class VolumeCorrector:
     """Correct volumes slice by slice with one network.
 
+    Several threads may do so with the same network: its weights stay where and how they are. To move them, or to lay
+    them out anew, while another thread computes with them would spoil them for good.
+
     Args:
-        network: the corrector.
+        network: the corrector, on the device that is to compute; fastest in ``torch.channels_last``.
         slice_axis: 0, 1 or 2; None asks :func:`choose_slice_axis`.
         batch_size: slices that go through the network at once.
-        device: where to compute; None takes the network's own.
         fidelity: 0 decodes the codes only, 1 takes the refined image.
         guidance: strength of the prior; None takes the network's own.
         progress: show a progress bar.
@@ -74,17 +76,13 @@ class VolumeCorrector:
         network: MotionCorrector,
         slice_axis: int | None = None,
         batch_size: int = 8,
-        device: torch.device | str | None = None,
         fidelity: float = 1.0,
         guidance: float | None = None,
         progress: bool = False,
     ) -> None:
         if slice_axis not in (None, 0, 1, 2):
             raise ValueError(f"slice_axis must be 0, 1, 2 or None, got {slice_axis!r}.")
-        self.device = torch.device(device) if device is not None else next(network.parameters()).device
-        # torch's overloads of Module.to leave out memory_format.
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network.eval()
+        self.network, self.device = network.eval(), next(network.parameters()).device
         self.slice_axis, self.batch_size, self.progress = slice_axis, batch_size, progress
         self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance}
 

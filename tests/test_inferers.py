@@ -159,3 +159,10 @@ def test_slices_come_back_as_float32_tensors():
     image = MetaTensor(torch.rand(2, 1, 16, 16))
     out = SliceInferer2D()(image, nn.Conv2d(1, 1, 1))
     assert type(out) is torch.Tensor and out.dtype == torch.float32 and out.shape == image.shape
+
+
+def test_threads_share_a_network_whose_weights_stay_where_they_are(volume, small_corrector):
+    network = small_corrector()
+    before = {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()}
+    VolumeCorrector(network, slice_axis=2).correct(volume, (1, 1, 1))
+    assert {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()} == before

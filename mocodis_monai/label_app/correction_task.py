@@ -64,7 +64,7 @@ class CorrectionTask(BasicInferTask):
     ) -> dict[str, Any]:
         """Add the corrected volume ``pred``, ``(1, x, y, z)`` on the CPU, and ``result`` for the JSON."""
         image = data[self.input_key]
-        corrector = VolumeCorrector(self._get_network(device, None), device=device)
+        corrector = VolumeCorrector(self._get_network(device, None))
         spacing_mm = tuple(image.meta["spacing_mm"].tolist())
         correction = corrector.correct(image.as_subclass(torch.Tensor)[0], spacing_mm)
         data[self.output_label_key] = correction.corrected[None]

@@ -151,6 +151,7 @@ def test_a_study_of_everything_is_corrected_as_far_as_it_can_be(tmp_path, correc
     assert "4 corrected, 0 done before, 3 failed" in said.out
     everything = said.out + said.err + re.sub('"data:.*?"', "", (tmp_path / "r.html").read_text())
     everything += (tmp_path / "out" / "results.jsonl").read_text()
+    everything = re.sub("[0-9a-f]{8,}", "", everything)  # checksums, which may hold any number
     assert not any(secret in everything for secret in (*PATIENT, "Doe", "4711"))
     found = records(tmp_path / "out")
     good = [record for record in found.values() if record["status"] == "done" and "nii" not in record["output"]]
