@@ -33,9 +33,10 @@ def time_stage(codes_iterations: int) -> tuple[float, float]:
     device = process_device()
     torch.manual_seed(0)
     network = MotionCorrector().to(device, memory_format=torch.channels_last)
-    share = BATCH_SIZE // world_size()
-    images = torch.rand(share, 1, IMAGE_SIZE, IMAGE_SIZE)
-    batch = {"image": images, "target": images.roll(1, -1), "displacement_px": torch.ones(share)}
+    samples = BATCH_SIZE // 2 // world_size()  # of two images each
+    images, displacement_px = torch.rand(samples, 1, IMAGE_SIZE, IMAGE_SIZE), torch.ones(samples)
+    batch = {"image": images, "target": images.roll(1, -1), "displacement_px": displacement_px}
+    batch |= {"partner": images, "partner_target": images.roll(1, -1), "partner_displacement_px": displacement_px}
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=1,
