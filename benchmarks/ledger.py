@@ -1,4 +1,4 @@
-"""What it costs to note one more scan in ``results.jsonl``, by how many it holds already.
+"""What it costs to note one more scan in ``results.jsonl``, and to open and close it, by how many it holds already.
 
     python -m benchmarks.ledger
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from mocodis_monai.ledger import FILE_NAME, Ledger
 
 SIZES = (1_000, 10_000, 100_000)
+PUTS = 100
 RECORD = {
     "scan": "subject/t1.nii.gz",
     "status": "done",
@@ -27,16 +28,23 @@ RECORD = {
 
 
 def main() -> None:
-    """Print one row per size: records, seconds of processor time to put one, size of the file."""
+    """Print one row per size: records, processor time to read them, to put one, to compact; size of the file."""
+    print("| records | read at the start, s | put one, ms | compact at the end, s | MB |\n|---|---|---|---|---|")
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / FILE_NAME
             path.write_text("".join(json.dumps({**RECORD, "output": f"{n:06d}.nii.gz"}) + "\n" for n in range(size)))
-            ledger = Ledger(Path(folder))
             start = time.process_time()
-            ledger.put({**RECORD, "output": "new.nii.gz"})
-            taken = time.process_time() - start
-            print(f"| {size} | {taken:.2f} | {path.stat().st_size / 1e6:.1f} MB |")
+            ledger = Ledger(Path(folder))
+            read = time.process_time() - start
+            start = time.process_time()
+            for number in range(PUTS):
+                ledger.put({**RECORD, "output": f"new_{PUTS - number}.nii.gz"})
+            put = (time.process_time() - start) / PUTS
+            start = time.process_time()
+            ledger.compact()
+            compact = time.process_time() - start
+            print(f"| {size} | {read:.2f} | {1000 * put:.2f} | {compact:.2f} | {path.stat().st_size / 1e6:.1f} |")
 
 
 if __name__ == "__main__":

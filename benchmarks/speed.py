@@ -2,26 +2,32 @@
 
     python -m benchmarks.speed
 
-    python -m benchmarks.speed --guidance 1   # the volume guided by the prior
-
-Prints a training step of the second stage with and without channels-last memory and bfloat16, one of the first
-stage, the simulation of a batch beside them, the parallel passes of guidance beside sampling code by code with MONAI's
-``VQVAETransformerInferer``, and the time and peak memory of correcting a 181 x 217 x 181 volume.
+Prints, for each way to compute (float32, channels-last memory, bfloat16, ``torch.compile``), a training step of the
+second stage, and the correction of a batch of slices with its root mean square difference from that in float32 (the
+scale of an image is 1); time and peak memory of correcting a 181 x 217 x 181 volume,
+unguided and guided; a step of the first stage and the simulation of a batch; and the parallel passes of guidance beside
+sampling code by code with MONAI's ``VQVAETransformerInferer``. The ways take turns, so that other work on the machine
+slows them alike, and the best of several turns counts.
 """
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 import resource
+import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import typer
 from monai.inferers import VQVAETransformerInferer
 from monai.networks.nets import VQVAE, DecoderOnlyTransformer
 from monai.utils.ordering import Ordering
+from tqdm import tqdm
 
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.records import phantom_records
@@ -31,33 +37,102 @@ from mocodis_monai.losses import CodesLoss, CorrectionLoss
 from mocodis_monai.networks import ContentPrior, LevelLogits, MotionCorrector
 from mocodis_monai.networks.guidance import guide
 from mocodis_monai.networks.prior import FINE_PER_COARSE
-from mocodis_monai.precision import mixed_precision
-from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
+from mocodis_monai.release import load_corrector
+from mocodis_monai.transforms import LoadSourced, RandKSpaceMotion, RandKSpaceMotiond
 
 BATCH_SIZE, IMAGE_SIZE = 8, 96
-"""The default knobs of bundle/configs/train.yaml."""
+"""Images of an optimiser step: the default knobs of bundle/configs/train.yaml."""
+VOLUME = (181, 217, 181)
+"""The shape of Colin27; its slices are corrected ``BATCH_SIZE`` at a time."""
+TURNS = 5
 
 
-def best_of(repeats: int, work: Callable[[], object]) -> float:
-    """Shortest time of ``repeats`` calls after a first one, in seconds."""
+class Way(NamedTuple):
+    """A way to compute; the workflows take channels-last memory, and bfloat16 where the processor multiplies it."""
+
+    name: str
+    memory: torch.memory_format = torch.contiguous_format
+    bfloat16: bool = False
+    compiled: bool = False
+
+    def precision(self) -> AbstractContextManager[object]:
+        """What to compute in."""
+        return torch.autocast("cpu", dtype=torch.bfloat16) if self.bfloat16 else nullcontext()
+
+    def prepared(self, work: Callable) -> Callable:
+        """The function, compiled where that is asked for."""
+        return torch.compile(work, dynamic=False) if self.compiled else work
+
+
+WAYS = (
+    Way("float32"),
+    Way("float32, channels-last", torch.channels_last),
+    Way("bfloat16", bfloat16=True),
+    Way("bfloat16, channels-last", torch.channels_last, bfloat16=True),
+    Way("bfloat16, channels-last, compiled", torch.channels_last, bfloat16=True, compiled=True),
+)
+DEFAULT = WAYS[3]
+
+
+class Timing(NamedTuple):
+    """Seconds of the first call, in which compiling falls, and of the shortest one after it."""
+
+    first: float
+    best: float
+
+
+class VolumeCost(NamedTuple):
+    """What the correction of a volume took, and the transformer passes for each batch of its slices."""
+
+    seconds: float
+    peak_gib: float
+    passes: float
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
     work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return time.perf_counter() - start
 
 
-def codes_step() -> Callable[[], None]:
-    """A function that takes one optimiser step of the first stage, in mixed precision and channels-last memory."""
-    network = MotionCorrector().to(memory_format=torch.channels_last)
-    images, loss = batch_of_noise(torch.channels_last), CodesLoss()
+def timed_in_turn(works: Mapping[str, Callable[[], object]], turns: int = TURNS) -> dict[str, Timing]:
+    """Each work once, and then all of them ``turns`` times one after the other."""
+    first = {name: seconds(work) for name, work in tqdm(works.items(), desc="first calls")}
+    best = dict.fromkeys(works, math.inf)
+    for _ in tqdm(range(turns), desc="turns"):
+        for name, work in works.items():
+            best[name] = min(best[name], seconds(work))
+    return {name: Timing(first[name], best[name]) for name in works}
+
+
+def best_of(turns: int, work: Callable[[], object]) -> float:
+    """Shortest time of ``turns`` calls after a first one."""
+    work()
+    return min(seconds(work) for _ in range(turns))
+
+
+def codes_step(way: Way) -> Callable[[], None]:
+    """A function that takes one optimiser step of the first stage."""
+    network = MotionCorrector().to(memory_format=way.memory)
+    return optimiser_step(network, network.reconstruct, CodesLoss(), way)
+
+
+def correction_step(way: Way) -> Callable[[], None]:
+    """A function that takes one optimiser step of the second stage."""
+    network = MotionCorrector().to(memory_format=way.memory).freeze(*CODES)
+    return optimiser_step(network, network.refine, CorrectionLoss(), way)
+
+
+def optimiser_step(network: MotionCorrector, compute: Callable, loss: Callable, way: Way) -> Callable[[], None]:
+    """A function that computes, and takes one step down the gradient of the loss."""
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+    images = torch.rand(BATCH_SIZE, 1, IMAGE_SIZE, IMAGE_SIZE).to(memory_format=way.memory)
+    compute = way.prepared(compute)
 
     def step() -> None:
-        with mixed_precision("cpu"):
-            output = network.reconstruct(images, images)
+        with way.precision():
+            output = compute(images, images)
         optimizer.zero_grad()
         loss(output, images, images, torch.ones(BATCH_SIZE)).total.backward()
         optimizer.step()
@@ -65,26 +140,37 @@ def codes_step() -> Callable[[], None]:
     return step
 
 
-def correction_step(mixed: bool) -> Callable[[], None]:
-    """A function that takes one optimiser step of the second stage, with or without what :func:`codes_step` uses."""
-    memory = torch.channels_last if mixed else torch.contiguous_format
-    network = MotionCorrector().to(memory_format=memory).freeze(*CODES)
-    images, loss = batch_of_noise(memory), CorrectionLoss()
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=True)
+def slices_corrected(way: Way, images: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A function that corrects a batch of slices with the released weights."""
+    network = load_corrector().to(memory_format=way.memory)
+    images = images.to(memory_format=way.memory)
+    correct = way.prepared(network.correct)
 
-    def step() -> None:
-        with mixed_precision("cpu") if mixed else nullcontext():
-            output = network.refine(images, images)
-        optimizer.zero_grad()
-        loss(output, images, images, torch.ones(BATCH_SIZE)).total.backward()
-        optimizer.step()
+    def work() -> torch.Tensor:
+        with torch.no_grad(), way.precision():
+            return correct(images, num_samples=0).corrected
 
-    return step
+    return work
 
 
-def batch_of_noise(memory: torch.memory_format) -> torch.Tensor:
-    """A batch of images of random numbers."""
-    return torch.rand(BATCH_SIZE, 1, IMAGE_SIZE, IMAGE_SIZE).to(memory_format=memory)
+def moved_slices() -> torch.Tensor:
+    """A batch of slices of the volume's size, moved phantoms."""
+    move = RandKSpaceMotion(1.0, displacement_mm="severe", phase_encode_axis=1).set_random_state(0)
+    slices = [move(make_phantom("head", seed, VOLUME[:2]).image) for seed in range(BATCH_SIZE)]
+    return torch.stack([one.as_tensor() for one in slices])
+
+
+def correct_volume(guidance: float) -> VolumeCost:
+    """Correct a volume filled like a head scan, one phantom slice repeated; for a process of its own."""
+    image = make_phantom("head", seed=1, size=VOLUME[:2]).image[0].numpy()
+    volume = torch.from_numpy(np.repeat(image[:, :, None], VOLUME[2], axis=2))
+    network, passes, batches = MotionCorrector(), [], []
+    network.prior.register_forward_hook(lambda *_: passes.append(1))
+    corrector = VolumeCorrector(network, guidance=guidance, progress=True)
+    took = seconds(lambda: corrector.correct(volume, (1.0, 1.0, 1.0), on_progress=lambda *_: batches.append(1)))
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return VolumeCost(took, peak, len(passes) / len(batches))
 
 
 def simulate_batch() -> None:
@@ -92,12 +178,6 @@ def simulate_batch() -> None:
     load, move = LoadSourced("image"), RandKSpaceMotiond("image", target_keys="target", prob=1.0).set_random_state(0)
     for record in phantom_records(BATCH_SIZE, size=(IMAGE_SIZE, IMAGE_SIZE)):
         move(load(record))
-
-
-def head_volume() -> torch.Tensor:
-    """A 181 x 217 x 181 volume filled like a head scan: one phantom slice, repeated."""
-    image = make_phantom("head", seed=1, size=(181, 217)).image[0].numpy()
-    return torch.from_numpy(np.repeat(image[:, :, None], 181, axis=2))
 
 
 def guide_window(prior: ContentPrior) -> None:
@@ -121,35 +201,60 @@ def sample_one_by_one(prior: ContentPrior) -> None:
     VQVAETransformerInferer().sample((1, tokens), start, decoder.eval(), transformer, ordering, verbose=False)
 
 
-@torch.no_grad()
-def main(guidance: float = typer.Option(0.0, help="Strength of the prior in the correction.")) -> None:
-    """Print the measurements."""
-    with torch.enable_grad():
-        _print_training()
-    prior = MotionCorrector().prior.eval()
-    parallel, single = best_of(5, lambda: guide_window(prior)), best_of(1, lambda: sample_one_by_one(prior))
-    print(f"guiding {prior.num_coarse + prior.num_fine} codes of {BATCH_SIZE} windows      {parallel:6.2f} s")
-    print(f"sampling them one by one with MONAI          {single:6.2f} s   {single / parallel:.0f} times as long")
-    corrector = VolumeCorrector(MotionCorrector(), guidance=guidance, progress=True)
-    start = time.perf_counter()
-    corrector.correct(head_volume(), (1.0, 1.0, 1.0))
-    took = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"correcting 181 x 217 x 181, guidance {guidance:g}       {took:6.1f} s   peak memory {memory:.1f} GiB")
+def main() -> None:
+    """Print the measurements, the memory first, while this process, which the other one starts from, is small."""
+    _print_volumes()
+    _print_ways()
+    _print_training()
+    _print_guidance()
+
+
+def _print_volumes() -> None:
+    size = " x ".join(map(str, VOLUME))
+    print(f"| a volume of {size} | seconds | peak memory, GiB | transformer passes a batch |\n|---|---|---|---|")
+    for name, guidance in (("unguided", 0.0), ("guided", 1.0)):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            cost = process.submit(correct_volume, guidance).result()
+        print(f"| {name} | {cost.seconds:.1f} | {cost.peak_gib:.1f} | {cost.passes:.0f} |", flush=True)
+
+
+def _print_ways() -> None:
+    images = moved_slices()
+    steps = {way.name: correction_step(way) for way in WAYS}
+    slices = {way.name: slices_corrected(way, images) for way in WAYS}
+    plain, wanted = WAYS[0].name, slices[WAYS[0].name]()
+    timings = timed_in_turn(steps), timed_in_turn(slices)
+    print("\n| | step, s | times as fast | first step, s | slices, s | times as fast | first slices, s | differ by |")
+    print("|---|---|---|---|---|---|---|---|")
+    for way in WAYS:
+        cells = [way.name]
+        for timing in timings:
+            own = timing[way.name]
+            cells += [f"{own.best:.2f}", f"{timing[plain].best / own.best:.1f}", f"{own.first:.1f}"]
+        differ = (slices[way.name]() - wanted).square().mean().sqrt()
+        print(f"| {' | '.join(cells)} | {differ:.4f} |")
 
 
 def _print_training() -> None:
-    plain, mixed = best_of(3, correction_step(mixed=False)), best_of(5, correction_step(mixed=True))
-    codes = best_of(5, codes_step())
+    works = {"codes": codes_step(DEFAULT), "correction": correction_step(DEFAULT)}
+    timing = timed_in_turn(works)
+    codes, step = timing["codes"].best, timing["correction"].best
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     simulated = best_of(3, simulate_batch)
     torch.set_num_threads(threads)
-    print(f"correction step, float32                     {plain:6.2f} s")
-    print(f"correction step, channels-last and bfloat16  {mixed:6.2f} s   {plain / mixed:.1f}x faster")
-    print(f"codes step, channels-last and bfloat16       {codes:6.2f} s   {codes / mixed:.1f} of a correction step")
-    print(f"simulating a batch on one thread             {simulated:6.2f} s   {simulated / mixed:.2f} of a step")
+    print(f"\ncorrection step                        {step:6.2f} s")
+    print(f"codes step                             {codes:6.2f} s   {codes / step:.1f} of a correction step")
+    print(f"simulating a batch on one thread       {simulated:6.2f} s   {simulated / step:.2f} of a correction step")
+
+
+@torch.no_grad()
+def _print_guidance() -> None:
+    prior = MotionCorrector().prior.eval()
+    parallel, single = best_of(TURNS, lambda: guide_window(prior)), best_of(1, lambda: sample_one_by_one(prior))
+    print(f"guiding {prior.num_coarse + prior.num_fine} codes of {BATCH_SIZE} windows        {parallel:6.2f} s")
+    print(f"sampling them one by one with MONAI    {single:6.2f} s   {single / parallel:.0f} times as long")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

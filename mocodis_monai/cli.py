@@ -1,4 +1,5 @@
 """The ``mocodis`` command. Torch, MONAI and matplotlib load inside the commands: ``--help`` is quick."""
+# flake8: noqa: B008
 
 from __future__ import annotations
 

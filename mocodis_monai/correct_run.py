@@ -82,6 +82,7 @@ def _run(request: Request) -> int:
     outcomes = gather(outcomes)
     if rank() > 0:
         return 0
+    ledger.compact()
     if request.report:
         save_run_report(request.report, outcomes, folder)
     _tell(outcomes, ledger, many, request.report)

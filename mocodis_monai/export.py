@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from mocodis_monai.data.files import not_written
 from mocodis_monai.errors import InputError
 from mocodis_monai.release import bundle_root
 
@@ -62,9 +63,7 @@ def export_bundle(folder: str | Path) -> ExportedBundle:
             made.replace(folder)
             Path(zipped).replace(archive)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}). Check space and permissions."
-        ) from error
+        raise not_written(folder, error) from error
     return ExportedBundle(folder, archive, large_files)
 
 

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mocodis_monai.data.files import sha256_of, staged
+from mocodis_monai.data.files import not_written, reason, sha256_of, staged
+from mocodis_monai.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["DONE", "FAILED", "Ledger"]
 
@@ -22,32 +28,52 @@ RESULTS = ("output", "uncertainty", "picture")
 class Ledger:
     """The records of a folder of results, one per output.
 
-    Each change replaces the whole file by atomic rename, so that it is never half-written, and under a lock, so that
-    runs side by side lose nothing of each other.
+    A record is appended, at the same cost however many there are; where an output has several, the last one counts,
+    until :meth:`compact` leaves one of each. Both are done under a lock, so that runs side by side lose nothing of each
+    other. Of a line that was cut short (a full disk, a power cut) nothing is read, and the next one stands apart.
 
     Args:
         folder: where the results lie.
+
+    Raises:
+        InputError: there are records that cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE_NAME
-        self._at_start = self._read()
+        self._at_start = _records(_content(self.path))
 
     def key(self, output: Path) -> str:
         """A path as the records name it: relative to the folder."""
         return Path(os.path.relpath(output, self.folder)).as_posix()
 
     def put(self, record: Mapping[str, Any]) -> None:
-        """Add a record, in place of an older one with the same ``output``.
+        """Append a record; it counts in place of an older one with the same ``output``.
 
         Raises:
             InputError: the disk refuses.
         """
-        with _alone_in(self.folder):
-            records = {**self._read(), record["output"]: record}
-            with staged(self.path) as (temporary,):
-                lines = (json.dumps(records[key], allow_nan=False) + "\n" for key in sorted(records))
-                temporary.write_text("".join(lines), encoding="utf-8")
+        with self._alone(), self.path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                file.write(b"" if file.read(1) == b"\n" else b"\n")
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def compact(self) -> None:
+        """Leave one line per output, sorted by it; the whole file is replaced by atomic rename, if it is not so yet.
+
+        Raises:
+            InputError: the disk refuses.
+        """
+        with self._alone():
+            before = _content(self.path)
+            records = _records(before)
+            after = b"".join(_line(records[output]) for output in sorted(records))
+            if after != before:
+                with staged(self.path) as (temporary,):
+                    temporary.write_bytes(after)
 
     def finished(self, results: Mapping[str, Path], fingerprint: str) -> dict[str, Any] | None:
         """The record of a scan with this fingerprint whose ``results`` are all as they were written; or None."""
@@ -62,21 +88,52 @@ class Ledger:
         """SHA-256 of each result that a record names; None for one that is missing."""
         return {name: _checksum(self.folder / str(record[name])) for name in RESULTS if record.get(name)}
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        """The records by their output; a line that is none (edited by hand, say) does not count."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of the folder; the system frees it if the process is killed. No lock file is left behind.
+
+        Windows cannot lock a folder: there, runs side by side need folders of their own.
+
+        Raises:
+            InputError: the disk refuses to lock, or what is done meanwhile.
+        """
+        handle = None
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            return {}
-        records = {}
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and isinstance(record.get("output"), str):
-                records[record["output"]] = record
-        return records
+            if fcntl is not None:
+                handle = os.open(self.folder, os.O_RDONLY)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        except OSError as error:
+            raise not_written(self.path, error) from error
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}). Make it readable, or remove it.") from error
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()
+
+
+def _records(content: bytes) -> dict[str, dict[str, Any]]:
+    """The records by their output, the last of each; a line that is none (edited by hand, say) does not count."""
+    records = {}
+    for line in content.split(b"\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("output"), str):
+            records[record["output"]] = record
+    return records
 
 
 def _checksum(path: Path) -> str | None:
@@ -85,22 +142,3 @@ def _checksum(path: Path) -> str | None:
         return sha256_of(files)
     except OSError:
         return None
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; the system frees it if the process is killed. No lock file is left behind.
-
-    Windows cannot lock a folder: there, runs side by side need folders of their own.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mocodis_monai.errors import InputError
 
-__all__ = ["MAX_BYTES", "check_outputs", "check_size", "reason", "sha256_of", "staged", "stem"]
+__all__ = ["MAX_BYTES", "check_outputs", "check_size", "not_written", "reason", "sha256_of", "staged", "stem"]
 
 EXTENSIONS = (".nii.gz", ".nii")
 MAX_BYTES = 2_000_000_000
@@ -107,8 +107,7 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for path in (*temporaries, *placed):
             _remove(path)
         if isinstance(error, OSError):
-            where = ", ".join(str(p) for p in paths)
-            raise InputError(f"{where}: cannot be written ({reason(error)}). Check space and permissions.") from error
+            raise not_written(", ".join(str(p) for p in paths), error) from error
         raise
 
 
@@ -116,6 +115,11 @@ def reason(error: BaseException) -> str:
     """What an exception says, on one short line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:120]
+
+
+def not_written(where: str | Path, error: OSError) -> InputError:
+    """What to raise when the disk refuses."""
+    return InputError(f"{where}: cannot be written ({reason(error)}). Check space and permissions.")
 
 
 def _head(path: Path) -> str:
