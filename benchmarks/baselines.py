@@ -12,7 +12,7 @@ number of optimiser steps, and all are evaluated on the grid of `mocodis evaluat
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
 - every network adds a residual to its input; Restormer is narrower than in its paper, to be about as large as ours;
-- ours adds a share of the residual and leaves still images alone; so each baseline has a second row with the same share;
+- ours adds a share of its residual and leaves still images alone; each baseline has a second row with the same share;
 - nothing was tuned for the baselines; learning rates, loss and share were chosen for ours;
 - the weights of --weights (default: the released ones) are a row of their own: they were trained longer.
 
@@ -85,7 +85,8 @@ def compare(
     methods = methods_of(trained, weights)
     about = {
         "data": f"baselines, {steps} optimiser steps each",
-        "weights": f"all trained for {steps} steps; {RELEASED}: {'the released ones' if weights is None else weights.name}",
+        "weights": f"all trained for {steps} steps",
+        "weights of their own": "the released ones" if weights is None else weights.name,
         "steps": steps,
         "codes": "trained within the steps" if codes is None else f"of {codes.name}, trained before",
         "training_seconds": {TITLES[name]: network.seconds for name, network in trained.items()},
@@ -109,7 +110,7 @@ def main(
 ) -> None:
     """Train, evaluate and write report.html, summary.json and cases.csv."""
     knobs = {"sample_dir": sample_dir, "head": head, "image_size": image_size, "num_workers": num_workers}
-    given = {name: value if isinstance(value, int) else str(value) for name, value in knobs.items() if value is not None}
+    given = {name: str(knob) if isinstance(knob, Path) else knob for name, knob in knobs.items() if knob is not None}
     if only is not None:
         print(train(only, steps, out, config, given, codes))
         return

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from mocodis_monai.data.packaged import COLIN27_PATH, colin27_path
 from mocodis_monai.evaluation import Grid, builtin_grid, cells_of, trained_on
-from mocodis_monai.evaluation.grid import FIRST_SEED
+from mocodis_monai.evaluation.grid import FIRST_SEED, missing_from
 from mocodis_monai.motion import FAMILIES, SEVERITY_BANDS
 from mocodis_monai.release import bundle_root
 
@@ -124,3 +124,9 @@ def test_slices_are_spread_over_the_volume():
     (_, cases), *_ = cells_of(grid)
     places = [int(case.subject.split()[-1]) for case in cases]
     assert np.diff(places).min() > 5
+
+
+def test_a_grid_without_colin27_says_how_to_get_it():
+    without = Grid(("knee",))
+    assert "mricron-data" in missing_from(without)
+    assert missing_from(without._replace(volumes=(("colin27", "ch2.nii.gz"),))) == ""
