@@ -111,9 +111,10 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         populations=_by_head(grouped["population and severity"]),
         compared=_by_head(grouped["against others"]),
         overviews=[
-            _overview(title, [s for s in grouped[group] if s.method == ours])
+            _overview(evaluation, title, [s for s in grouped[group] if s.method == ours])
             for title, group in (("region", "region and severity"), ("family", "family and severity"))
         ],
+        held_out={SEPARATOR.join(row[:3]): row.held_out for row in evaluation.rows},
         cells=_by_head([s for s in grouped["cell"] if s.method == ours]),
         distributions=_distributions(evaluation),
         highlights=_highlights(evaluation.examples),
@@ -144,17 +145,21 @@ class _Overview(NamedTuple):
     """A table of gains: one line per name, one column per severity, None where there is no such cell."""
 
     title: str
+    unseen: set[str]
     severities: list[str]
     lines: list[tuple[str, list[Summary | None]]]
 
 
-def _overview(title: str, found: list[Summary]) -> _Overview:
+def _overview(evaluation: Evaluation, title: str, found: list[Summary]) -> _Overview:
+    """``title`` is "region" or "family"; what training has not seen of it is marked."""
+    seen = evaluation.about["trained_on"]["regions" if title == "region" else "families"]
+    unseen = {getattr(row, title) for row in evaluation.rows} - {*seen, "none", "real"}
     severities = _present([summary.group.rpartition(SEPARATOR)[2] for summary in found])
     lines = [
         (name, [next((s for s in group if s.group == f"{name}{SEPARATOR}{severity}"), None) for severity in severities])
         for name, group in _by_head(found)
     ]
-    return _Overview(title, severities, lines)
+    return _Overview(title, unseen, severities, lines)
 
 
 def _present(severities: Iterable[str]) -> list[str]:

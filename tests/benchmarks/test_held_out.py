@@ -21,11 +21,11 @@ def volume(tmp_path):
 
 
 def test_slices_of_three_views_in_every_family(volume):
-    cells = list(cells_of(slice_grid(volume, 2)))
+    cells = list(cells_of(slice_grid(volume, 1)))
     assert {cell.held_out for cell, _ in cells} == {"subject"}
     assert {cell.region for cell, _ in cells} == {f"volume {view}" for view in ("axial", "coronal", "sagittal")}
     assert {cell.family for cell, _ in cells} == {"none", *held_out.FAMILIES}
-    assert all(len(cases) <= 2 for _, cases in cells)
+    assert all(len(cases) == 1 for _, cases in cells)
 
 
 def test_a_whole_volume_moves_in_three_dimensions(volume, monkeypatch):

@@ -98,7 +98,7 @@ def test_the_builtin_grid_has_every_band_and_family_and_colin27_where_it_is_inst
     assert builtin_grid(quick=True).num_subjects < grid.num_subjects
 
 
-def test_colin27_comes_in_three_views_and_no_training_names_it():
+def test_colin27_comes_in_three_views():
     try:
         path = colin27_path()
     except FileNotFoundError as missing:
@@ -110,11 +110,16 @@ def test_colin27_comes_in_three_views_and_no_training_names_it():
     shapes = {tuple(case.moved.shape) for _, cases in found.values() for case in cases}
     assert shapes == {(181, 217, 1), (181, 181, 1), (217, 181, 1)}
     assert {cell.held_out for cell, _ in found.values()} == {"subject"}
-    for config in CONFIGS.glob("train*.yaml"):
-        assert "colin" not in config.read_text().lower() and "ch2" not in config.read_text()
-    for manifest in (json.loads(path.read_text()) for path in MANIFESTS.glob("*.json")):
-        named = "colin27" in json.dumps(manifest).lower()
-        assert not (named and manifest["split"] != "test")
+
+
+def test_no_configuration_and_no_training_manifest_names_colin27():
+    configs = sorted(CONFIGS.glob("*.yaml"))
+    assert {"train.yaml", "train_release.yaml"} <= {path.name for path in configs}
+    for config in configs:
+        assert "colin" not in config.read_text().lower() and "ch2" not in config.read_text(), config.name
+    manifests = {path.name: json.loads(path.read_text()) for path in MANIFESTS.glob("*.json")}
+    named = {name for name, manifest in manifests.items() if "colin27" in json.dumps(manifest).lower()}
+    assert named == {"colin27.json"} and manifests["colin27.json"]["split"] == "test"
 
 
 def test_slices_are_spread_over_the_volume():
