@@ -147,14 +147,14 @@ def _cost_table(summary: dict[str, Any]) -> list[str]:
 
 def _gains_in_words(groups: list[_Group]) -> str:
     """Where the correction helps, where nobody can tell, and where it harms."""
-    kinds: dict[str, list[str]] = {"raises": [], "lowers": [], "does not surely change": []}
+    kinds: dict[str, list[str]] = {"raises SSIM": [], "lowers SSIM": [], "has no sure effect on SSIM": []}
     for group in groups:
         gain = group["gains"]["ssim"]
         sure = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
-        kind = ("raises" if gain["mean"] > 0 else "lowers") if sure else "does not surely change"
-        kinds[kind].append(f"{_name(group)} by {_signed(gain)}")
-    said = [f"{kind} SSIM at {', '.join(found)}" for kind, found in kinds.items() if found]
-    return f"The correction {'; it '.join(said)} (95 % intervals)."
+        kind = ("raises SSIM" if gain["mean"] > 0 else "lowers SSIM") if sure else "has no sure effect on SSIM"
+        kinds[kind].append(f"{_name(group)} ({_signed(gain)})")
+    said = [f"{kind} at {', '.join(found)}" for kind, found in kinds.items() if found]
+    return f"The correction {'; it '.join(said)}; in brackets the mean change with its 95 % interval."
 
 
 def _remains_in_words(group: _Group) -> str:

@@ -69,10 +69,10 @@ def _panels(example: Example) -> dict[str, np.ndarray]:
     greys = {"scan": example.moved, "corrected": example.corrected, "target": example.target}
     panels = {name: _grey(image) for name, image in greys.items() if image is not None}
     if example.target is None:
-        panels["corrected \N{MINUS SIGN} scan"] = _coloured(example.corrected - example.moved)
+        panels["corrected - scan"] = _coloured(example.corrected - example.moved)
     else:
-        panels["scan \N{MINUS SIGN} target"] = _coloured(example.moved - example.target)
-        panels["corrected \N{MINUS SIGN} target"] = _coloured(example.corrected - example.target)
+        panels["scan - target"] = _coloured(example.moved - example.target)
+        panels["corrected - target"] = _coloured(example.corrected - example.target)
     if example.uncertainty is not None:
         panels["uncertainty"] = colormaps["magma"](np.clip(example.uncertainty / UNCERTAINTY_SCALE, 0, 1))[..., :3]
     return panels
@@ -118,7 +118,7 @@ def trajectory_svg(motion: dict[str, Any]) -> str:
 
 def _svg(curves: dict[str, np.ndarray]) -> str:
     """Curves over the shots on one scale, which serves millimetres and degrees alike."""
-    width, height, left, top = 250, 150, 34, 14
+    width, height, left, top = 250, 155, 34, 22
     reach = max(max(float(np.abs(curve).max()) for curve in curves.values()), 0.1)
     shots = len(next(iter(curves.values())))
     unit = "mm" if all(name.endswith("mm") for name in curves) else "mm or degrees"
