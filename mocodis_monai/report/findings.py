@@ -105,7 +105,7 @@ def _method_table(summary: dict[str, Any], ours: str) -> list[str]:
                 _signed(ahead["gains"]["ssim"]) if ahead else "",
             )
         )
-    titles = f"cases,method,SSIM without motion,SSIM severe,gain [95 %],made worse,{ours} less it [95 %]"
+    titles = f"cases,method,SSIM without motion,at severe or real motion,gain [95 %],made worse,{ours} less it [95 %]"
     return _table(titles, lines)
 
 
@@ -147,13 +147,16 @@ def _cost_table(summary: dict[str, Any]) -> list[str]:
 
 def _gains_in_words(groups: list[_Group]) -> str:
     """Where the correction helps, where nobody can tell, and where it harms."""
-    kinds: dict[str, list[str]] = {"raises SSIM": [], "lowers SSIM": [], "has no sure effect on SSIM": []}
+    kinds = ("raises SSIM", "lowers SSIM", "has no sure effect on SSIM", "had too few subjects to be judged")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for group in groups:
         gain = group["gains"]["ssim"]
-        sure = gain["low"] is not None and (gain["low"] > 0 or gain["high"] < 0)
-        kind = ("raises SSIM" if gain["mean"] > 0 else "lowers SSIM") if sure else "has no sure effect on SSIM"
-        kinds[kind].append(f"{_name(group)} ({_signed(gain)})")
-    said = [f"{kind} at {', '.join(found)}" for kind, found in kinds.items() if found]
+        if gain["low"] is None:
+            kind = kinds[3]
+        else:
+            kind = kinds[0] if gain["low"] > 0 else kinds[1] if gain["high"] < 0 else kinds[2]
+        found[kind].append(f"{_name(group)} ({_signed(gain)})")
+    said = [f"{kind} at {', '.join(names)}" for kind, names in found.items() if names]
     return f"The correction {'; it '.join(said)}; in brackets the mean change with its 95 % interval."
 
 

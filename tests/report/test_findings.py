@@ -71,7 +71,7 @@ def test_how_much_remains(after, words):
 
 
 def test_an_interval_that_does_not_exist_is_not_sure():
-    assert "no sure effect" in verdict(summary({"severe": (0.6, 0.7, interval(0.1))}))[0]
+    assert "too few subjects to be judged at severe" in verdict(summary({"severe": (0.6, 0.7, interval(0.1))}))[0]
 
 
 def test_the_table_has_a_line_for_each_severity_and_its_numbers():
