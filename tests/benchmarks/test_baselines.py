@@ -95,25 +95,32 @@ def test_all_networks_take_as_many_steps(steps):
         assert sum(counts) == steps and min(counts) > 0
 
 
-def test_training_goes_through_its_stages_and_is_not_done_again(tmp_path):
-    first = train("unet", 8, tmp_path, knobs=TINY)
-    records = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.rglob("seconds.json")}
+@pytest.fixture(scope="module")
+def eight_steps(tmp_path_factory):
+    """Folder of a BasicUNet after eight steps, and what its training gave back."""
+    out = tmp_path_factory.mktemp("baselines")
+    return out, train("unet", 8, out, knobs=TINY)
+
+
+def test_training_goes_through_its_stages_and_is_not_done_again(eight_steps):
+    out, first = eight_steps
+    records = {path.parent.name: json.loads(path.read_text()) for path in out.rglob("seconds.json")}
     assert {name: record["steps"] for name, record in records.items()} == {"image": 6, "structure": 2}
     assert first.seconds == pytest.approx(sum(record["seconds"] for record in records.values()))
     before = first.weights.stat().st_mtime_ns
-    assert train("unet", 8, tmp_path, knobs=TINY) == first
+    assert train("unet", 8, out, knobs=TINY) == first
     assert first.weights.stat().st_mtime_ns == before
 
 
-def test_a_training_that_was_killed_ends_as_if_it_had_not_been(tmp_path):
-    whole, broken = (tmp_path / name / "unet" / "8_steps" for name in ("whole", "broken"))
-    train("unet", 8, tmp_path / "whole", knobs=TINY)
-    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
-    shutil.rmtree(broken / "structure")  # killed between the stages
-    train("unet", 8, tmp_path / "broken", knobs=TINY)
-    states = [torch.load(folder / "structure" / "model.pt", weights_only=True) for folder in (whole, broken)]
-    for name, weight in states[0].items():
-        torch.testing.assert_close(weight, states[1][name], msg=name)
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(eight_steps, tmp_path):
+    out, whole = eight_steps
+    shutil.copytree(out, tmp_path / "broken")
+    broken = tmp_path / "broken" / whole.weights.relative_to(out)
+    shutil.rmtree(broken.parent)  # killed between the stages
+    assert train("unet", 8, tmp_path / "broken", knobs=TINY).weights == broken
+    wanted, found = (torch.load(path, weights_only=True) for path in (whole.weights, broken))
+    for name, weight in wanted.items():
+        torch.testing.assert_close(weight, found[name], msg=name)
 
 
 def test_ours_starts_from_given_codes_with_a_fresh_branch(tmp_path):
