@@ -21,15 +21,12 @@ from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.evaluation import Grid, evaluate_cells
 from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.evaluation.grid import builtin_grid, cells_of
-from mocodis_monai.evaluation.measures import Row
 from mocodis_monai.evaluation.methods import CorrectorMethod, Method, Output
 from mocodis_monai.evaluation.statistics import Summary, summarise
-from mocodis_monai.evaluation.summaries import POPULATIONS, SEVERITIES, population
+from mocodis_monai.evaluation.summaries import GROUPS, SEPARATOR, in_order
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
-
-SEPARATOR = " | "
 
 
 class TrueCodes:
@@ -83,19 +80,8 @@ def main(
     rows = evaluate_cells(cells_of(grid), methods, progress=True, examples=False).rows
     against = "unguided" if control is None else "control"
 
-    def group(row: Row) -> str:
-        return SEPARATOR.join((population(row), row.severity))
-
-    summaries, gains = summarise(rows, group), summarise(rows, group, against=against)
-    pairs = sorted(
-        zip(summaries, gains, strict=True),
-        key=lambda pair: [
-            places.index(part)
-            for places, part in zip(
-                (list(POPULATIONS.values()), SEVERITIES), pair[0].group.split(SEPARATOR), strict=True
-            )
-        ],
-    )
+    by = GROUPS["population and severity"]
+    pairs = zip(in_order(summarise(rows, by)), in_order(summarise(rows, by, against=against)), strict=True)
     print(f"\n| cases | severity | method | number | SSIM | PSNR dB | SSIM gain over {against} |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(line(*pair) for pair in pairs))

@@ -13,14 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
-from mocodis_monai.engines import MAX_GRADIENT_NORM
+from mocodis_monai.engines import MAX_GRADIENT_NORM, prepare_twins
 from mocodis_monai.evaluation import Case, Output
-from mocodis_monai.losses import CorrectionLoss
+from mocodis_monai.losses import CorrectionLoss, structural_loss
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.precision import mixed_precision
 
 SIZE_MULTIPLE = 16
-_MOVED, _CLEAN = ("image", "partner"), ("target", "partner_target")
 
 
 class ResidualNetwork(nn.Module):
@@ -55,29 +54,34 @@ def restormer(dim: int = 24, num_blocks: tuple[int, ...] = (2, 2, 2, 2), num_ref
 
 
 class ImageLoss(nn.Module):
-    """The image term of :class:`mocodis_monai.losses.CorrectionLoss`, with its balance: the rest of it needs codes."""
+    """The image terms of :class:`mocodis_monai.losses.CorrectionLoss`, with its balance: the others need codes.
 
-    def __init__(self) -> None:
+    Args:
+        structure_weight: weight of the structural term.
+    """
+
+    def __init__(self, structure_weight: float = 0.0) -> None:
         super().__init__()
-        self.balance_floor = CorrectionLoss().balance_floor
+        self.structure_weight, self.balance_floor = structure_weight, CorrectionLoss().balance_floor
 
     def forward(self, prediction: torch.Tensor, moved: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        """Mean absolute error of (B, 1, *spatial) images, each relative to what the motion did."""
+        """Mean absolute error of (B, 1, *spatial) images relative to what the motion did, and the structural term."""
         done, left = (abs(image - clean).flatten(1).mean(1) for image in (moved, prediction))
         balance = 1 / (done + self.balance_floor)
-        return (balance / balance.mean() * left).mean()
+        error = (balance / balance.mean() * left).mean()
+        return error + self.structure_weight * structural_loss(prediction, clean) if self.structure_weight else error
 
 
 class ImageStep:
     """One optimiser step of a plain network: ``iteration_update`` of a ``SupervisedTrainer``."""
 
     def __call__(self, engine: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        """Run the step on a batch with keys image and target, and their partners where the samples have them.
+        """Run the step on a batch of twins.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        moved, clean = (self._images(batch, keys, engine.state.device) for keys in (_MOVED, _CLEAN))
+        moved, clean, _ = prepare_twins(batch, engine.state.device)
         engine.network.train()
         with mixed_precision(engine.state.device):
             prediction = engine.network(moved)
@@ -91,17 +95,20 @@ class ImageStep:
         images = {Keys.IMAGE: moved, Keys.LABEL: clean, Keys.PRED: prediction.detach()}
         return {Keys.LOSS: loss.detach(), **images, "terms": {"image": loss.item()}}
 
-    @staticmethod
-    def _images(batch: dict[str, Any], keys: tuple[str, ...], device: torch.device) -> torch.Tensor:
-        images = torch.cat([torch.as_tensor(batch[key]) for key in keys if key in batch])
-        return images.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
-
 
 class NetworkMethod:
-    """A plain network slice by slice at full size, on the same intensity scale as the corrector."""
+    """A plain network slice by slice at full size, on the same intensity scale as the corrector.
 
-    def __init__(self, name: str, network: nn.Module, batch_size: int = 8) -> None:
+    Args:
+        name: row of the table.
+        network: (B, 1, H, W) to the same.
+        residual_share: how much of what the network adds is taken.
+        batch_size: slices at once.
+    """
+
+    def __init__(self, name: str, network: nn.Module, residual_share: float = 1.0, batch_size: int = 8) -> None:
         self.name, self.network, self.batch_size = name, network.eval(), batch_size
+        self.residual_share = residual_share
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
 
     @torch.no_grad()
@@ -114,7 +121,8 @@ class NetworkMethod:
         for batch in _with_tissue(case).split(self.batch_size):
             images = slices[batch].unsqueeze(1).to(memory_format=torch.channels_last)
             with mixed_precision("cpu"):
-                result[batch] = self.network(images).float().squeeze(1)
+                corrected = self.network(images).float()
+            result[batch] = torch.lerp(images, corrected, self.residual_share).squeeze(1)
         return Output((result * scale).movedim(0, case.slice_axis), time.perf_counter() - start)
 
 

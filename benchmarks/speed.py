@@ -148,7 +148,7 @@ def slices_corrected(way: Way, images: torch.Tensor) -> Callable[[], torch.Tenso
 
     def work() -> torch.Tensor:
         with torch.no_grad(), way.precision():
-            return correct(images, num_samples=0).corrected
+            return correct(images).corrected
 
     return work
 

@@ -202,7 +202,7 @@ def export_bundle(
 
 @app.command()
 def evaluate(
-    out: Path = typer.Option(..., metavar="DIR", help="Folder for report.html, summary.json and cases.csv."),
+    out: Path = typer.Option(..., metavar="DIR", help="Folder for report.html, table.md, summary.json, cases.csv."),
     manifest: Path | None = typer.Option(None, help="Real scans, see data_manifests. Default: the built-in grid."),
     quick: bool = typer.Option(False, "--quick", help="Fewer subjects in each cell of the grid."),
     weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
@@ -213,6 +213,7 @@ def evaluate(
     from mocodis_monai.report.evaluation import evaluate_into
 
     files = evaluate_into(out, weights, manifest, quick, device=device_of(device.value), progress=True)
+    typer.echo(files.table.read_text(encoding="utf-8"))
     _echo_outputs(files._asdict())
 
 

@@ -20,7 +20,7 @@ from mocodis_monai.motion import FAMILIES, RIGID_FAMILIES, band_of
 from mocodis_monai.release import bundle_root
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond, RandTextured
 
-__all__ = ["FIRST_SEED", "Grid", "Trained", "builtin_grid", "cells_of", "trained_on"]
+__all__ = ["FIRST_SEED", "Grid", "Trained", "builtin_grid", "cells_of", "missing_from", "trained_on"]
 
 FIRST_SEED = 500_000
 """Seeds from here on are those of the phantoms of the grid: training starts at a million, validation at zero."""
@@ -173,3 +173,13 @@ def _case(cell: Cell, record: Record, clean: MetaTensor, moved: MetaTensor, targ
 def _as_volume(image: MetaTensor):
     """(1, H, W) -> (H, W, 1)."""
     return image.as_tensor()[0].float().unsqueeze(-1)
+
+
+def missing_from(grid: Grid) -> str:
+    """Which rows the built-in grid would have besides, and how to get them; empty if none is missing."""
+    if any(name == "colin27" for name, _ in grid.volumes):
+        return ""
+    return (
+        f"No rows of Colin27, the held-out real head: {COLIN27_PATH} is not there or was not asked for. "
+        "Install Debian's package mricron-data: apt-get install mricron-data"
+    )

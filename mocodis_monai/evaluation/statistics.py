@@ -14,6 +14,8 @@ from mocodis_monai.evaluation.measures import METRICS, Row
 __all__ = ["Interval", "Summary", "paired_interval", "summarise"]
 
 RESAMPLES = 2000
+ROUNDING = 1e-5
+"""A smaller loss in SSIM is rounding: an image that is left alone is scaled and scaled back."""
 CLEARLY_WORSE = 0.01
 """A loss in SSIM beyond this can be seen; a smaller one is counted as well, but apart."""
 
@@ -36,7 +38,7 @@ class Summary(NamedTuple):
         num_cases, num_subjects: how many.
         means: mean of each metric.
         gains: mean difference of each metric to ``against``, with its interval.
-        made_worse: share of cases whose SSIM fell at all.
+        made_worse: share of cases whose SSIM fell by more than :data:`ROUNDING`.
         clearly_worse: share of cases whose SSIM fell by more than :data:`CLEARLY_WORSE`.
         seconds: mean time for a case.
     """
@@ -101,7 +103,7 @@ def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], 
         num_subjects=len({row.subject for row in rows}),
         means={name: _mean([getattr(row, name) for row in rows]) for name in (*METRICS, "aes_target")},
         gains={name: paired_interval(found, [row.subject for row, _ in pairs]) for name, found in gains.items()},
-        made_worse=_mean(lost > 0),
+        made_worse=_mean(lost > ROUNDING),
         clearly_worse=_mean(lost > CLEARLY_WORSE),
         seconds=_mean([row.seconds for row in rows]),
     )

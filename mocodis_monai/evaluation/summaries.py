@@ -10,7 +10,7 @@ from mocodis_monai.evaluation.measures import METRICS, Row
 from mocodis_monai.evaluation.run import Evaluation
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
 
-__all__ = ["POPULATIONS", "SEPARATOR", "SEVERITIES", "as_json", "population", "summaries"]
+__all__ = ["GROUPS", "POPULATIONS", "SEPARATOR", "SEVERITIES", "as_json", "in_order", "population", "summaries"]
 
 SEPARATOR = " | "
 SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
@@ -37,14 +37,14 @@ def population(row: Row) -> str:
 
 def summaries(evaluation: Evaluation) -> dict[str, list[Summary]]:
     """Every group of the table; under "against others" the first method against each other one."""
-    result = {name: _ordered(summarise(evaluation.rows, by)) for name, by in GROUPS.items()}
+    result = {name: in_order(summarise(evaluation.rows, by)) for name, by in GROUPS.items()}
     ours = evaluation.methods[1] if len(evaluation.methods) > 1 else ""
     compared: list[Summary] = []
     for other in evaluation.methods[2:]:
         rows = [row for row in evaluation.rows if row.method in (ours, other)]
         found = summarise(rows, GROUPS["population and severity"], against=other)
         compared += [summary for summary in found if summary.method == ours]
-    return {**result, "against others": _ordered(compared)}
+    return {**result, "against others": in_order(compared)}
 
 
 def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[s
     }
 
 
-def _ordered(found: list[Summary]) -> list[Summary]:
+def in_order(found: list[Summary]) -> list[Summary]:
     """By severity within what comes before it; the order in which regions and methods come is kept."""
 
     def place(summary: Summary) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of
+from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
 from mocodis_monai.evaluation.methods import Method, corrector_methods
 from mocodis_monai.evaluation.real_scans import cells_of_scans, read_scans
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
@@ -53,5 +53,6 @@ def evaluate(
     if scans is None:
         grid = builtin_grid(quick) if grid is None else grid
         about |= {"num_subjects_per_cell": grid.num_subjects, "displacements_mm": list(grid.displacements_mm)}
+        about |= {"missing": missing_from(grid)}
     cells = cells_of(grid) if scans is None and grid is not None else cells_of_scans(scans or [])
     return evaluate_cells(cells, [*corrector_methods(network), *baselines], about, progress)

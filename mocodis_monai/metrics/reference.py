@@ -8,6 +8,7 @@ from skimage.metrics import structural_similarity
 
 __all__ = ["foreground_nmse", "foreground_psnr", "foreground_ssim", "foreground_vif", "percentile_scaled"]
 
+SSIM_WINDOW = 11
 VIF_WINDOW = 41
 """Smallest side of an image whose VIF is defined: four scales with a window of 17 pixels."""
 VIF_NOISE = 2.0
@@ -21,17 +22,32 @@ def percentile_scaled(image: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def foreground_ssim(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-    """Mean over ``mask`` of the SSIM map (Wang et al. 2004, Gaussian window, sigma 1.5) of (*spatial) arrays."""
+    """Mean over ``mask`` of the SSIM map (Wang et al. 2004, Gaussian window, sigma 1.5, data range one).
+
+    A volume is measured slice by slice along its last axis, since slices may be thick, and the mean taken over all
+    pixels of the mask. Computed by scikit-image.
+
+    Args:
+        image, target, mask: ``(H, W)`` or ``(H, W, slices)``.
+
+    Returns:
+        NaN where a side is shorter than the window of 11 pixels.
+    """
+    if min(image.shape[:2]) < SSIM_WINDOW:
+        return float("nan")
+    pair = [percentile_scaled(part, target).reshape(*image.shape[:2], -1) for part in (image, target)]
+    inside = mask.reshape(pair[0].shape)
+    kept = np.flatnonzero(inside.any((0, 1)))
+    local = [_ssim_map(*(part[..., index] for part in pair))[inside[..., index]] for index in kept]
+    return float(np.concatenate(local).mean(dtype=np.float64)) if local else float("nan")
+
+
+def _ssim_map(image: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """SSIM at each pixel of (H, W)."""
     _, local = structural_similarity(
-        percentile_scaled(image, target),
-        percentile_scaled(target, target),
-        data_range=1.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
+        image, target, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
-    return float(local[mask].mean())
+    return local
 
 
 def foreground_psnr(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""An evaluation as files: every case as CSV, the statistics as JSON, and one HTML page that needs nothing else."""
+"""An evaluation as files: cases as CSV, statistics as JSON, tables as Markdown, a page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mocodis_monai.data.nifti import check_outputs, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES, as_json, population, summaries
+from mocodis_monai.report.findings import markdown, missing_rows, verdict
 from mocodis_monai.report.pictures import (
     DIFFERENCE_SCALE,
+    GREY_TOP,
     UNCERTAINTY_SCALE,
     distribution,
+    panel_names,
     phase_encoding,
     strip,
     trajectory_svg,
@@ -39,6 +42,7 @@ class EvaluationFiles(NamedTuple):
     cases: Path
     summary: Path
     report: Path
+    table: Path
 
 
 def evaluate_into(out_dir: str | Path, *arguments: Any, **options: Any) -> EvaluationFiles:
@@ -52,7 +56,7 @@ def evaluate_into(out_dir: str | Path, *arguments: Any, **options: Any) -> Evalu
 
 
 def save_evaluation(evaluation: Evaluation, out_dir: str | Path) -> EvaluationFiles:
-    """Write ``cases.csv``, ``summary.json`` and ``report.html``, all three or none.
+    """Write ``cases.csv``, ``summary.json``, ``report.html`` and ``table.md``, all or none.
 
     Args:
         evaluation: see :func:`mocodis_monai.evaluation.evaluate`.
@@ -62,14 +66,16 @@ def save_evaluation(evaluation: Evaluation, out_dir: str | Path) -> EvaluationFi
         InputError: the folder cannot be made or written to.
     """
     folder = make_output_dir(Path(out_dir))
-    files = EvaluationFiles(folder / "cases.csv", folder / "summary.json", folder / "report.html")
+    names = EvaluationFiles(Path("cases.csv"), Path("summary.json"), Path("report.html"), Path("table.md"))
+    files = EvaluationFiles(*(folder / name for name in names))
     check_outputs(list(files))
     grouped = summaries(evaluation)
     summary = as_json(evaluation, grouped)
-    with staged(*files) as (cases_csv, summary_json, report_html):
+    with staged(*files) as (cases_csv, summary_json, report_html, table_md):
         _write_rows(cases_csv, evaluation.rows)
         summary_json.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         report_html.write_text(_page(evaluation, grouped, summary), encoding="utf-8")
+        table_md.write_text(markdown(summary), encoding="utf-8")
     return files
 
 
@@ -98,22 +104,27 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         ours=ours,
         methods=evaluation.methods,
         metrics=METRICS,
+        verdict=verdict(summary),
+        missing=missing_rows(summary),
         findings=[s for s in grouped["population and severity"] if s.method == ours],
+        before={s.group: s.means for s in grouped["population and severity"] if s.method == "uncorrected"},
         populations=_by_head(grouped["population and severity"]),
         compared=_by_head(grouped["against others"]),
         overviews=[
-            _overview(title, [s for s in grouped[group] if s.method == ours])
+            _overview(evaluation, title, [s for s in grouped[group] if s.method == ours])
             for title, group in (("region", "region and severity"), ("family", "family and severity"))
         ],
+        held_out={SEPARATOR.join(row[:3]): row.held_out for row in evaluation.rows},
         cells=_by_head([s for s in grouped["cell"] if s.method == ours]),
         distributions=_distributions(evaluation),
         highlights=_highlights(evaluation.examples),
         galleries=_galleries(evaluation.examples),
         strip=strip,
+        panels=panel_names,
         trajectory=trajectory_svg,
         phase_encoding=phase_encoding,
         anchor=_anchor,
-        scales={"difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
+        scales={"grey": GREY_TOP, "difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
         uncertainty=summary["uncertainty_rank_correlation"],
         seen=evaluation.about.get("trained_on", {}),
         training_seconds=evaluation.about.get("training_seconds"),
@@ -134,17 +145,21 @@ class _Overview(NamedTuple):
     """A table of gains: one line per name, one column per severity, None where there is no such cell."""
 
     title: str
+    unseen: set[str]
     severities: list[str]
     lines: list[tuple[str, list[Summary | None]]]
 
 
-def _overview(title: str, found: list[Summary]) -> _Overview:
+def _overview(evaluation: Evaluation, title: str, found: list[Summary]) -> _Overview:
+    """``title`` is "region" or "family"; what training has not seen of it is marked."""
+    seen = evaluation.about["trained_on"]["regions" if title == "region" else "families"]
+    unseen = {getattr(row, title) for row in evaluation.rows} - {*seen, "none", "real"}
     severities = _present([summary.group.rpartition(SEPARATOR)[2] for summary in found])
     lines = [
         (name, [next((s for s in group if s.group == f"{name}{SEPARATOR}{severity}"), None) for severity in severities])
         for name, group in _by_head(found)
     ]
-    return _Overview(title, severities, lines)
+    return _Overview(title, unseen, severities, lines)
 
 
 def _present(severities: Iterable[str]) -> list[str]:

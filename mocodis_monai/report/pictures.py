@@ -20,15 +20,21 @@ from mocodis_monai.report.comparison import DIFFERENCE
 __all__ = [
     "COLOURS",
     "DIFFERENCE_SCALE",
+    "GREY_TOP",
     "UNCERTAINTY_SCALE",
     "distribution",
+    "panel_names",
     "phase_encoding",
     "strip",
     "trajectory_svg",
     "upright",
 ]
 
-COLOURS = ("#1f6fb4", "#d1731a", "#3c8d3f", "#8a4fb0", "#b3452c", "#5c6670", "#c2a300")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5c6670", "#111111")
+"""Of Okabe and Ito, who chose them so that the colour-blind tell them apart; here on a white ground."""
+_BRIGHT = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7")
+"""The bright ones of them, for a dark ground."""
+_DASHES = ("", "5 2", "1.5 2", "7 2 1.5 2")
 PANEL_PX = 160
 """Height of a picture; larger ones make the file too heavy for a mail."""
 LABEL_PX = 15
@@ -46,6 +52,20 @@ def strip(example: Example) -> str:
 
     What does not exist (target, uncertainty) is left out; without a target the difference is corrected - scan.
     """
+    placed = [_placed(panel, example, name) for name, panel in _panels(example).items()]
+    gap = np.full((LABEL_PX + PANEL_PX, 4, 3), 16, np.uint8)
+    row = np.concatenate([part for panel in placed for part in (panel, gap)][:-1], axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(row).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=4)
+    return _data_uri("image/webp", buffer.getvalue())
+
+
+def panel_names(example: Example) -> list[str]:
+    """What the row of pictures of :func:`strip` shows, from left to right."""
+    return list(_panels(example))
+
+
+def _panels(example: Example) -> dict[str, np.ndarray]:
     greys = {"scan": example.moved, "corrected": example.corrected, "target": example.target}
     panels = {name: _grey(image) for name, image in greys.items() if image is not None}
     if example.target is None:
@@ -55,12 +75,7 @@ def strip(example: Example) -> str:
         panels["corrected - target"] = _coloured(example.corrected - example.target)
     if example.uncertainty is not None:
         panels["uncertainty"] = colormaps["magma"](np.clip(example.uncertainty / UNCERTAINTY_SCALE, 0, 1))[..., :3]
-    placed = [_placed(panel, example, name) for name, panel in panels.items()]
-    gap = np.full((LABEL_PX + PANEL_PX, 4, 3), 16, np.uint8)
-    row = np.concatenate([part for panel in placed for part in (panel, gap)][:-1], axis=1)
-    buffer = io.BytesIO()
-    Image.fromarray(row).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=4)
-    return _data_uri("image/webp", buffer.getvalue())
+    return panels
 
 
 def upright(image: np.ndarray, orientation: str) -> np.ndarray:
@@ -89,37 +104,44 @@ def phase_encoding(example: Example) -> str:
 
 
 def trajectory_svg(motion: dict[str, Any]) -> str:
-    """What moved over the shots, as inline SVG: translations in mm and rotation in degrees, or amplitudes in mm."""
+    """What moved over the shots, less its mean, as inline SVG: shifts in mm and turn in degrees, or amplitudes."""
     if not motion.get("trajectory"):
         return ""
     numbers = json.loads(motion["trajectory"])
     if "modes" in numbers:
-        curves = {f"mode {k} mm": curve for k, curve in enumerate(np.transpose(numbers["amplitude_mm"])[:3])}
+        curves = {f"mode {k + 1}, mm": curve for k, curve in enumerate(np.transpose(numbers["amplitude_mm"])[:3])}
     else:
-        curves = {f"shift {'xyz'[k]} mm": curve for k, curve in enumerate(np.transpose(numbers["translation_mm"]))}
-        curves |= {"turn deg": np.transpose(numbers["rotation_deg"])[0]}
+        curves = {f"{'xyz'[k]}, mm": curve for k, curve in enumerate(np.transpose(numbers["translation_mm"]))}
+        curves |= {"turn, degrees": np.transpose(numbers["rotation_deg"])[0]}
     return _svg({name: np.asarray(curve, float) - np.mean(curve) for name, curve in curves.items()})
 
 
 def _svg(curves: dict[str, np.ndarray]) -> str:
-    width, height, left = 230, 120, 30
+    """Curves over the shots on one scale, which serves millimetres and degrees alike."""
+    width, height, left, top = 250, 155, 34, 22
     reach = max(max(float(np.abs(curve).max()) for curve in curves.values()), 0.1)
+    shots = len(next(iter(curves.values())))
+    unit = "mm" if all(name.endswith("mm") for name in curves) else "mm or degrees"
+    spoken = ", ".join(f"{name} from {curve.min():.1f} to {curve.max():.1f}" for name, curve in curves.items())
     parts = [
-        f'<svg viewBox="0 0 {width} {height + 30}" role="img" aria-label="motion over the shots">',
-        f'<line x1="{left}" x2="{width}" y1="{height / 2}" y2="{height / 2}" class="zero"/>',
+        f'<svg viewBox="0 0 {width} {height + 34}" role="img" aria-label="motion over {shots} shots: {spoken}">',
+        f'<text x="2" y="9">{unit}</text>',
         *(
-            f'<text x="{left - 3}" y="{y}" text-anchor="end">{value:+.1f}</text>'
-            for y, value in ((9, reach), (height, -reach))
+            f'<line x1="{left}" x2="{width}" y1="{y}" y2="{y}" class="zero"/>'
+            f'<text x="{left - 4}" y="{y + 3}" text-anchor="end">{value}</text>'
+            for y, value in ((top, f"+{reach:.1f}"), ((top + height) / 2, "0"), (height, f"\N{MINUS SIGN}{reach:.1f}"))
         ),
+        f'<text x="{left}" y="{height + 12}">shot 1</text>',
+        f'<text x="{width - 2}" y="{height + 12}" text-anchor="end">shot {shots}</text>',
     ]
     for number, (name, curve) in enumerate(curves.items()):
+        colour, dash = _BRIGHT[number % len(_BRIGHT)], _DASHES[number % len(_DASHES)]
         x = np.linspace(left, width - 2, len(curve)) if len(curve) > 1 else np.array([left])
-        y = height / 2 - curve / reach * (height / 2 - 3)
+        y = (top + height) / 2 - curve / reach * (height - top) / 2
         points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(x, y))
-        parts.append(f'<polyline points="{points}" style="stroke:{COLOURS[number]}"/>')
-        parts.append(f'<text x="{left + 66 * number}" y="{height + 12}" style="fill:{COLOURS[number]}">{name}</text>')
-    parts.append(f'<text x="{width}" y="{height + 26}" text-anchor="end">shots in the order of time</text></svg>')
-    return "".join(parts)
+        parts.append(f'<polyline points="{points}" style="stroke:{colour};stroke-dasharray:{dash or "none"}"/>')
+        parts.append(f'<text x="{2 + 82 * number}" y="{height + 28}" style="fill:{colour}">{name}</text>')
+    return "".join([*parts, "</svg>"])
 
 
 def distribution(rows: Sequence[Row], methods: Sequence[str], metrics: dict[str, str], severities: list[str]) -> str:

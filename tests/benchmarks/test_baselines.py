@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from benchmarks.baseline_methods import Autofocus, ImageLoss, NetworkMethod, basic_unet, gradient_entropy, restormer
-from benchmarks.baselines import compare, train
+from benchmarks.baseline_training import CODES, STAGES, steps_of, train
+from benchmarks.baselines import compare
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.evaluation import Case, Cell, Grid
+from mocodis_monai.losses import structural_loss
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.networks.gate import RESIDUAL_SHARE
 
 TINY = {"image_size": 64, "batch_size": 2, "num_workers": 0, "num_validation_images": 1}
 
@@ -33,9 +37,11 @@ def test_networks_take_any_size_and_are_about_as_large_as_ours(make):
     assert 0.4 < sum(weight.numel() for weight in network.parameters()) / ours < 1.5
 
 
-def test_the_loss_is_the_image_term_of_ours():
+def test_the_loss_is_the_image_term_of_ours_and_its_structural_term():
     clean, moved, prediction = (torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(k)) for k in range(3))
     loss = ImageLoss()
+    added = ImageLoss(structure_weight=0.2)(prediction, moved, clean) - loss(prediction, moved, clean)
+    assert added.item() == pytest.approx(0.2 * structural_loss(prediction, clean).item(), rel=1e-4)
     weights = torch.stack([1 / (F.l1_loss(a, b) + loss.balance_floor) for a, b in zip(moved, clean)])
     errors = torch.stack([F.l1_loss(a, b) for a, b in zip(prediction, clean)])
     assert loss(prediction, moved, clean) == pytest.approx((weights / weights.mean() * errors).mean().item(), rel=1e-5)
@@ -70,29 +76,84 @@ def test_autofocus_sharpens_an_image_whose_lines_were_shifted(axis):
     assert gradient_entropy(again) <= gradient_entropy(clean)
 
 
-def test_training_stops_and_goes_on(tmp_path):
-    first = train("unet", 2, tmp_path, knobs=TINY)
-    steps = json.loads((tmp_path / "seconds.json").read_text())["steps"]
-    assert steps == 2 and first.seconds > 0
+def test_a_share_of_the_residual_is_a_part_of_the_way():
+    class Brighter(torch.nn.Module):
+        def forward(self, image):
+            return image + 0.5
+
+    case = as_case(make_phantom("head", 1, (64, 64)).image[0])
+    whole, half, none = (NetworkMethod("", Brighter(), share).correct(case).image for share in (1.0, 0.5, 0.0))
+    torch.testing.assert_close(none, case.moved)
+    torch.testing.assert_close(half - none, (whole - none) / 2)
+    assert (whole - none).max() > 0.4
+
+
+@pytest.mark.parametrize("steps", [8, 17, 1000])
+def test_all_networks_take_as_many_steps(steps):
+    for stages in (STAGES, (CODES, *STAGES)):
+        counts = steps_of(stages, steps)
+        assert sum(counts) == steps and min(counts) > 0
+
+
+@pytest.fixture(scope="module")
+def eight_steps(tmp_path_factory):
+    """Folder of a BasicUNet after eight steps, and what its training gave back."""
+    out = tmp_path_factory.mktemp("baselines")
+    return out, train("unet", 8, out, knobs=TINY)
+
+
+def test_training_goes_through_its_stages_and_is_not_done_again(eight_steps):
+    out, first = eight_steps
+    records = {path.parent.name: json.loads(path.read_text()) for path in out.rglob("seconds.json")}
+    assert {name: record["steps"] for name, record in records.items()} == {"image": 6, "structure": 2}
+    assert first.seconds == pytest.approx(sum(record["seconds"] for record in records.values()))
     before = first.weights.stat().st_mtime_ns
-    assert train("unet", 2, tmp_path, knobs=TINY) == first  # done: not trained again
+    assert train("unet", 8, out, knobs=TINY) == first
     assert first.weights.stat().st_mtime_ns == before
-    further = train("unet", 4, tmp_path, knobs=TINY)
-    assert json.loads((tmp_path / "seconds.json").read_text())["steps"] == 4
-    assert further.seconds > first.seconds
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] == 4
+
+
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(eight_steps, tmp_path):
+    out, whole = eight_steps
+    shutil.copytree(out, tmp_path / "broken")
+    broken = tmp_path / "broken" / whole.weights.relative_to(out)
+    shutil.rmtree(broken.parent)  # killed between the stages
+    assert train("unet", 8, tmp_path / "broken", knobs=TINY).weights == broken
+    wanted, found = (torch.load(path, weights_only=True) for path in (whole.weights, broken))
+    for name, weight in wanted.items():
+        torch.testing.assert_close(weight, found[name], msg=name)
+
+
+def test_ours_starts_from_given_codes_with_a_fresh_branch(tmp_path):
+    torch.manual_seed(5)
+    donor = MotionCorrector()
+    with torch.no_grad():
+        for weight in donor.parameters():
+            weight.add_(0.01)
+    torch.save(donor.state_dict(), tmp_path / "donor.pt")
+    trained = train("ours", 8, tmp_path, knobs=TINY, codes=tmp_path / "donor.pt")
+    start = torch.load(next(tmp_path.rglob("codes.pt")), weights_only=True)
+    end = torch.load(trained.weights, weights_only=True)
+    codes = {name: value for name, value in donor.state_dict().items() if name.startswith("vqvae.content_encoder")}
+    for name, value in codes.items():
+        assert torch.equal(end[name], value) and torch.equal(start[name], value), name
+    given, fresh = donor.state_dict(), {name for name in start if name.startswith("fidelity_branch")}
+    assert not any(torch.equal(start[name], given[name]) for name in fresh if start[name].is_floating_point())
 
 
 def test_the_table_has_ours_and_every_baseline(tmp_path):
     grid = Grid(("knee",), ("sudden",), (3.5,), num_subjects=1)
-    files = compare(tmp_path, 2, grid, knobs=TINY)
+    files = compare(tmp_path, 8, grid, knobs=TINY)
     summary = json.loads(files.summary.read_text())
-    names = ["ours", "MONAI BasicUNet", "MONAI Restormer", "autofocus"]
-    assert summary["methods"] == ["uncorrected", *names]
+    networks = ["ours", "MONAI BasicUNet", "MONAI Restormer"]
+    halves = [f"{name}, share {RESIDUAL_SHARE:g}" for name in networks[1:] if RESIDUAL_SHARE < 1]
+    assert set(summary["methods"]) == {"uncorrected", *networks, *halves, "autofocus", "ours, --weights"}
+    assert summary["methods"][1] == "ours"
     about = summary["about"]
-    assert all(about["seconds_per_volume"][name] > 0 for name in names)
-    assert all(about["training_seconds"][name] > 0 for name in names[:3])
+    assert all(about["seconds_per_volume"][name] > 0 for name in summary["methods"][1:])
+    assert set(about["training_seconds"]) == set(networks) and min(about["training_seconds"].values()) > 0
     assert about["parameters"]["autofocus"] == 0
     against = {group["against"] for group in summary["groups"]["against others"]}
-    assert against == set(names[1:])
-    assert all(name in files.report.read_text() for name in names)
+    assert against == set(summary["methods"][2:])
+    report, table = files.report.read_text(), files.table.read_text()
+    assert all(name in report and name in table for name in summary["methods"][1:])
+    assert "training in minutes" in table

@@ -168,7 +168,8 @@ def test_the_evaluation_writes_its_table_from_given_weights(trained, tmp_path):
         output_dir=tmp_path / "out",
         grid=grid,
     )
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "summary.json", "cases.csv"}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"report.html", "summary.json", "cases.csv", "table.md"}
 
 
 def test_inference_corrects_every_volume_of_a_folder(trained, tmp_path):

@@ -21,7 +21,7 @@ def weights(tmp_path):
     return tmp_path / "own.pt"
 
 
-def test_the_command_writes_three_files(weights, tmp_path, monkeypatch):
+def test_the_command_writes_its_files_and_prints_the_table(weights, tmp_path, monkeypatch):
     asked = []
 
     def one_cell(quick):
@@ -33,7 +33,8 @@ def test_the_command_writes_three_files(weights, tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.app, ["evaluate", "--out", str(out), "--weights", str(weights), "--quick"])
     assert done.exit_code == 0, done.output
     assert asked == [True]
-    assert {path.name for path in out.iterdir()} == {"report.html", "summary.json", "cases.csv"}
+    assert {path.name for path in out.iterdir()} == {"report.html", "summary.json", "cases.csv", "table.md"}
+    assert (out / "table.md").read_text().strip() in done.output
     about = json.loads((out / "summary.json").read_text())["about"]
     assert about["weights"] == "own.pt" and about["quick"] is True
     assert str(tmp_path) not in (out / "report.html").read_text()  # a path may name a person

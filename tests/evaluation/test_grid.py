@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from mocodis_monai.data.packaged import COLIN27_PATH, colin27_path
 from mocodis_monai.evaluation import Grid, builtin_grid, cells_of, trained_on
-from mocodis_monai.evaluation.grid import FIRST_SEED
+from mocodis_monai.evaluation.grid import FIRST_SEED, missing_from
 from mocodis_monai.motion import FAMILIES, SEVERITY_BANDS
 from mocodis_monai.release import bundle_root
 
@@ -98,7 +98,7 @@ def test_the_builtin_grid_has_every_band_and_family_and_colin27_where_it_is_inst
     assert builtin_grid(quick=True).num_subjects < grid.num_subjects
 
 
-def test_colin27_comes_in_three_views_and_no_training_names_it():
+def test_colin27_comes_in_three_views():
     try:
         path = colin27_path()
     except FileNotFoundError as missing:
@@ -110,11 +110,16 @@ def test_colin27_comes_in_three_views_and_no_training_names_it():
     shapes = {tuple(case.moved.shape) for _, cases in found.values() for case in cases}
     assert shapes == {(181, 217, 1), (181, 181, 1), (217, 181, 1)}
     assert {cell.held_out for cell, _ in found.values()} == {"subject"}
-    for config in CONFIGS.glob("train*.yaml"):
-        assert "colin" not in config.read_text().lower() and "ch2" not in config.read_text()
-    for manifest in (json.loads(path.read_text()) for path in MANIFESTS.glob("*.json")):
-        named = "colin27" in json.dumps(manifest).lower()
-        assert not (named and manifest["split"] != "test")
+
+
+def test_no_configuration_and_no_training_manifest_names_colin27():
+    configs = sorted(CONFIGS.glob("*.yaml"))
+    assert {"train.yaml", "train_release.yaml"} <= {path.name for path in configs}
+    for config in configs:
+        assert "colin" not in config.read_text().lower() and "ch2" not in config.read_text(), config.name
+    manifests = {path.name: json.loads(path.read_text()) for path in MANIFESTS.glob("*.json")}
+    named = {name for name, manifest in manifests.items() if "colin27" in json.dumps(manifest).lower()}
+    assert named == {"colin27.json"} and manifests["colin27.json"]["split"] == "test"
 
 
 def test_slices_are_spread_over_the_volume():
@@ -124,3 +129,9 @@ def test_slices_are_spread_over_the_volume():
     (_, cases), *_ = cells_of(grid)
     places = [int(case.subject.split()[-1]) for case in cases]
     assert np.diff(places).min() > 5
+
+
+def test_a_grid_without_colin27_says_how_to_get_it():
+    without = Grid(("knee",))
+    assert "mricron-data" in missing_from(without)
+    assert missing_from(without._replace(volumes=(("colin27", "ch2.nii.gz"),))) == ""

@@ -57,6 +57,12 @@ def test_gains_are_paired_by_case_whatever_the_order():
     assert set(ours.gains) == set(METRICS)
 
 
+@pytest.mark.parametrize(("loss", "share"), [(1e-6, 0.0), (1e-4, 1.0), (0.0, 0.0), (-0.1, 0.0)])
+def test_rounding_is_no_harm_and_the_smallest_real_loss_is(loss, share):
+    rows = [row("1", "uncorrected", 0.5), row("1", "ours", 0.5 - loss)]
+    assert summarise(rows, lambda r: "all")[1].made_worse == share
+
+
 def test_against_another_method_and_groups_that_leave_rows_out():
     rows = [row(str(k), name, value) for k in range(3) for name, value in (("a", 0.5), ("b", 0.7), ("c", 0.4))]
     rows.append(row("x", "b", 0.0, severity="severe"))

@@ -56,6 +56,23 @@ def test_ssim_is_the_formula_of_wang(images, inside):
     assert 0 < wanted < 1
 
 
+def test_ssim_of_a_volume_is_the_mean_over_the_mask_of_its_slices(images, inside):
+    image, clean = images
+    fewer = inside.copy()
+    fewer[:15] = False
+    volume, target = np.stack([image, clean, image], 2), np.stack([clean, clean, clean], 2)
+    mask = np.stack([inside, fewer, np.zeros_like(inside)], 2)  # of three slices only: no window would fit across
+    wanted = (foreground_ssim(image, clean, inside) * inside.sum() + fewer.sum()) / (inside.sum() + fewer.sum())
+    # The percentiles are those of the volume, which are those of each of its equal slices.
+    assert foreground_ssim(volume, target, mask) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_ssim_of_what_is_smaller_than_its_window_does_not_exist(images, inside):
+    image, clean = images
+    assert np.isnan(foreground_ssim(image[:10], clean[:10], inside[:10]))
+    assert np.isnan(foreground_ssim(image, clean, np.zeros_like(inside)))
+
+
 def test_psnr_of_a_known_error(images, inside):
     _, clean = images
     low, high = np.percentile(clean, (1, 99.9))

@@ -86,7 +86,7 @@ def test_every_cell_shows_its_best_median_and_worst_case(evaluation, files):
         ranks = {example.rank for example in evaluation.examples if example.cell == cell}
         assert ranks == {"best", "median", "worst"}
         name = " | ".join(cell[:3])
-        assert all(f'alt="{name}, {rank}"' in page for rank in ranks)
+        assert all(f'alt="{name}, {rank} case: scan, corrected, target' in page for rank in ranks)
     by_cell = {}
     for example in evaluation.examples:
         gain = example.after.ssim - example.before.ssim

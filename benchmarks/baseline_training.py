@@ -1,0 +1,174 @@
+"""Train the corrector and the plain networks beside it through one workflow, on the same samples, equally long."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from monai.bundle import ConfigParser
+from monai.utils import set_determinism
+from torch import nn
+
+from mocodis_monai.data.files import staged
+from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.release import bundle_root, load_weights
+
+OURS = "ours"
+TARGETS = {"unet": "benchmarks.baseline_methods.basic_unet", "restormer": "benchmarks.baseline_methods.restormer"}
+CHECKPOINTS = 10
+"""A stage is cut into as many epochs, at whose ends it can be taken up again."""
+CODES_SHARE = 0.25
+"""Share of the steps that ours spends on its codes where none are given: that of the released weights."""
+SEED = 2
+
+
+class Stage(NamedTuple):
+    """A part of a training, with a one-cycle schedule of its own; the stages of the released weights."""
+
+    name: str
+    share: float
+    learning_rate: float
+    structure_weight: float = 0.0
+
+
+CODES = Stage("codes", CODES_SHARE, 0.001)
+STAGES = (Stage("image", 0.7, 0.0008), Stage("structure", 0.3, 0.0005, structure_weight=0.2))
+"""All networks go through these: the image error first, then with structural similarity."""
+
+
+class Trained(NamedTuple):
+    """A trained network and what it took; training time is summed over all runs that it was resumed in."""
+
+    weights: Path
+    seconds: float
+
+
+def train(
+    name: str,
+    steps: int,
+    out: Path,
+    configs: Sequence[str] = ("train.yaml",),
+    knobs: dict[str, Any] | None = None,
+    codes: Path | None = None,
+) -> Trained:
+    """Train "ours", "unet" or "restormer" by the bundle's workflow, or go on with it, or leave it if it is done.
+
+    Args:
+        name: which network.
+        steps: optimiser steps in all.
+        out: folder of this network's checkpoints; another number of steps gets another folder within.
+        configs: files of the bundle's configs, overlays last.
+        knobs: further entries to set, such as ``sample_dir``.
+        codes: weights whose codes ours starts from, its branch afresh; None spends :data:`CODES_SHARE` of the steps.
+    """
+    folder = out / name / f"{steps}_steps{'_on_codes' if name == OURS and codes else ''}"
+    stages = [*([CODES] if name == OURS and codes is None else []), *STAGES]
+    weights: Path | None = None
+    if name == OURS and codes is not None:
+        weights = _with_fresh_branch(codes, folder / "codes.pt")
+    seconds = 0.0
+    for stage, count in zip(stages, steps_of(stages, steps)):
+        weights = _train_stage(name, stage, count, folder / stage.name, weights, configs, knobs or {})
+        seconds += json.loads((folder / stage.name / "seconds.json").read_text())["seconds"]
+    assert weights is not None
+    return Trained(weights, seconds)
+
+
+def steps_of(stages: Sequence[Stage], steps: int) -> list[int]:
+    """Steps of each stage, at least one each, ``steps`` in all."""
+    first = [max(1, round(steps * stage.share)) for stage in stages if stage is CODES]
+    image = max(1, round((steps - sum(first)) * STAGES[0].share))
+    return [*first, image, steps - sum(first) - image]
+
+
+def load_network(name: str, weights: Path) -> nn.Module:
+    """The trained baseline "unet" or "restormer"."""
+    network: nn.Module = ConfigParser({"network": {"_target_": TARGETS[name]}}).get_parsed_content("network")
+    return load_weights(network, weights)
+
+
+def _with_fresh_branch(codes: Path, path: Path) -> Path:
+    """Weights with the codes of ``codes`` and all else as a new network has it, the same in every run."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        set_determinism(SEED)
+        trained, network = MotionCorrector(), MotionCorrector()
+        load_weights(trained, codes)
+        network.vqvae.load_state_dict(trained.vqvae.state_dict())
+        with staged(path) as (temporary,):
+            torch.save(network.state_dict(), temporary)
+    return path
+
+
+def _train_stage(
+    name: str,
+    stage: Stage,
+    steps: int,
+    out: Path,
+    weights: Path | None,
+    configs: Sequence[str],
+    knobs: dict[str, Any],
+) -> Path:
+    record, trained = out / "seconds.json", out / "model.pt"
+    before = json.loads(record.read_text()) if record.is_file() else {"steps": 0, "seconds": 0.0}
+    if before["steps"] < steps or not trained.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        set_determinism(SEED)  # the network is made before the workflow seeds itself
+        parser = _workflow(name, stage, steps, out, weights, configs, knobs)
+        trainer = parser.get_parsed_content("train#trainer")
+        trainer.add_event_handler("EPOCH_COMPLETED", _Clock(record, before["seconds"]))
+        parser.get_parsed_content("training")
+    return trained
+
+
+def _workflow(
+    name: str,
+    stage: Stage,
+    steps: int,
+    out: Path,
+    weights: Path | None,
+    configs: Sequence[str],
+    knobs: dict[str, Any],
+) -> ConfigParser:
+    folder = Path(bundle_root()) / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(folder / config) for config in configs])
+    epochs = max(count for count in range(1, CHECKPOINTS + 1) if steps % count == 0)
+    changes: dict[str, Any] = {
+        "max_epochs": epochs,
+        "iterations_per_epoch": steps // epochs,
+        "codes_iterations": steps if stage is CODES else 0,
+        "learning_rate": stage.learning_rate,
+        "loss#structure_weight": stage.structure_weight,
+        "val_interval": epochs + 1,  # the table is the validation
+        "num_validation_images": 1,
+        "initial_weights": "" if weights is None else str(weights),
+        "output_dir": str(out),
+        "resume": True,
+        "seed": SEED,
+        **knobs,
+    }
+    if name in TARGETS:
+        changes |= {
+            "network_def": {"_target_": TARGETS[name]},
+            "loss#_target_": "benchmarks.baseline_methods.ImageLoss",
+            "train#step": {"_target_": "benchmarks.baseline_methods.ImageStep"},
+        }
+    parser.update(changes)
+    return parser
+
+
+class _Clock:
+    """Keeps the number of steps and the time beside the checkpoint, so that they survive a stop."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path, self.seconds, self.start = path, seconds, time.perf_counter()
+
+    def __call__(self, engine: Any) -> None:
+        seconds = self.seconds + time.perf_counter() - self.start
+        with staged(self.path) as (temporary,):
+            temporary.write_text(json.dumps({"steps": engine.state.iteration, "seconds": seconds}))

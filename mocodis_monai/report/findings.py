@@ -1,0 +1,236 @@
+"""What an evaluation says, from its ``summary.json``: a few sentences, and tables in Markdown for a README.
+
+    python -m mocodis_monai.report.findings DIR/summary.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES
+
+__all__ = ["markdown", "missing_rows", "verdict"]
+
+UNCORRECTED = "uncorrected"
+LARGE_SHARE = 0.5
+"""Share of the lost similarity from which on most of an artifact counts as gone."""
+_Group = dict[str, Any]
+
+
+def verdict(summary: dict[str, Any]) -> list[str]:
+    """Sentences for a reader with one minute: what is gained, what remains, what is spoilt, and for whom.
+
+    Args:
+        summary: what ``summary.json`` holds; the first method after the uncorrected scan is the one spoken of.
+    """
+    ours = summary["methods"][1]
+    pooled = [group for group in _moved(summary, "severity", ours) if _gain(group) is not None]
+    sentences = [_gains_in_words(pooled)] if pooled else []
+    sentences += [_remains_in_words(group) for group in pooled if _severity(group) in ("severe", "pairs")]
+    sentences += [_still_in_words(group) for group in _of(summary, "severity", ours) if _severity(group) == "none"]
+    by_population = [group for group in _moved(summary, "population and severity", ours) if _gain(group) is not None]
+    severe = [group for group in by_population if _severity(group) == "severe"]
+    if len(severe) > 1:
+        said = [f"{_head(group)} {_signed(group['gains']['ssim'])}" for group in severe]
+        sentences.append(f"Gain in SSIM at severe motion: {'; '.join(said)}.")
+    if any(_severity(group) == "moved alone" for group in _of(summary, "severity", ours)):
+        sentences.append("Scans without a still twin have no truth to compare with: edges, score and likelihood only.")
+    return sentences
+
+
+def missing_rows(summary: dict[str, Any]) -> str:
+    """Which rows of the built-in grid are not there, and how to get them; empty if none is missing."""
+    return str(summary["about"].get("missing", ""))
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """Tables of a summary, ready for a README."""
+    ours = summary["methods"][1]
+    parts = [table(summary, ours) for table in (_gain_table, _method_table, _alone_table)]
+    parts.append(_cost_table(summary))
+    if missing_rows(summary):
+        parts.append([missing_rows(summary)])
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _gain_table(summary: dict[str, Any], ours: str) -> list[str]:
+    groups = [group for group in _of(summary, "population and severity", ours) if _gain(group) is not None]
+    titles = "cases,severity,number,SSIM before,after,gain [95 %],made worse,clearly worse,PSNR dB before,after"
+    before = _before(summary)
+    return _table(
+        titles,
+        [
+            (
+                _head(group),
+                _severity(group),
+                f"{group['num_cases']}",
+                _number(before[group["group"]]["means"]["ssim"]),
+                _number(group["means"]["ssim"]),
+                _signed(group["gains"]["ssim"]),
+                _percent(group["made_worse"]),
+                _percent(group["clearly_worse"]),
+                _number(before[group["group"]]["means"]["psnr_db"], 1),
+                _number(group["means"]["psnr_db"], 1),
+            )
+            for group in groups
+        ],
+    )
+
+
+def _method_table(summary: dict[str, Any], ours: str) -> list[str]:
+    """Every method where nothing moved and at severe motion (or on real pairs), and ours less each of them."""
+    severe = [
+        group
+        for group in summary["groups"]["population and severity"]
+        if _severity(group) in ("severe", "pairs") and _gain(group) is not None
+    ]
+    others = summary["groups"]["against others"]
+    lines = []
+    for group in severe if len(summary["methods"]) > 2 else []:
+        still = _find(summary["groups"]["population and severity"], f"{_head(group)}{SEPARATOR}none", group["method"])
+        ahead = next((o for o in others if (o["group"], o["against"]) == (group["group"], group["method"])), None)
+        plain = group["method"] == UNCORRECTED
+        lines.append(
+            (
+                _head(group),
+                group["method"],
+                _number(still["means"]["ssim"]) if still else "",
+                _number(group["means"]["ssim"]),
+                "" if plain else _signed(group["gains"]["ssim"]),
+                "" if plain else _percent(group["made_worse"]),
+                _signed(ahead["gains"]["ssim"]) if ahead else "",
+            )
+        )
+    titles = f"cases,method,SSIM without motion,at severe or real motion,gain [95 %],made worse,{ours} less it [95 %]"
+    return _table(titles, lines)
+
+
+def _alone_table(summary: dict[str, Any], ours: str) -> list[str]:
+    groups = [group for group in _of(summary, "cell", ours) if _severity(group) == "moved alone"]
+    cells = {group["group"]: group for group in _of(summary, "cell", UNCORRECTED)}
+    return _table(
+        "scans without a still twin,number,AES before,after,motion score mm,surprise nats",
+        [
+            (
+                group["group"].split(SEPARATOR)[0],
+                f"{group['num_cases']}",
+                _number(cells[group["group"]]["means"]["aes"], 4),
+                _number(group["means"]["aes"], 4),
+                _number(group["means"]["score_mm"], 2),
+                _number(group["means"]["surprise_nats"], 2),
+            )
+            for group in groups
+        ],
+    )
+
+
+def _cost_table(summary: dict[str, Any]) -> list[str]:
+    about = summary["about"]
+    training, volume = about.get("training_seconds"), about.get("seconds_per_volume")
+    if not training or not volume:
+        return []
+    lines = [
+        (
+            name,
+            f"{about['parameters'][name]:,}",
+            f"{training[name] / 60:.0f}" if name in training else "",
+            f"{volume[name]:.0f}",
+        )
+        for name in about["parameters"]
+    ]
+    return _table("method,parameters,training in minutes,seconds per volume", lines)
+
+
+def _gains_in_words(groups: list[_Group]) -> str:
+    """Where the correction helps, where nobody can tell, and where it harms."""
+    kinds = ("raises SSIM", "lowers SSIM", "has no sure effect on SSIM", "had too few subjects to be judged")
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for group in groups:
+        gain = group["gains"]["ssim"]
+        if gain["low"] is None:
+            kind = kinds[3]
+        else:
+            kind = kinds[0] if gain["low"] > 0 else kinds[1] if gain["high"] < 0 else kinds[2]
+        found[kind].append(f"{_name(group)} ({_signed(gain)})")
+    said = [f"{kind} at {', '.join(names)}" for kind, names in found.items() if names]
+    return f"The correction {'; it '.join(said)}; in brackets the mean change with its 95 % interval."
+
+
+def _remains_in_words(group: _Group) -> str:
+    gain, after = group["gains"]["ssim"]["mean"], group["means"]["ssim"]
+    back = gain / max(1 - (after - gain), 1e-6)
+    rest = "most of the artifact is gone" if back >= LARGE_SHARE else "most of the artifact remains"
+    share = f"{back:.0%} of the similarity that it took comes back" if back > 0 else "nothing of it comes back"
+    return f"At {_name(group)} {share}: {rest}, and {group['made_worse']:.0%} of the cases are made worse."
+
+
+def _still_in_words(group: _Group) -> str:
+    return (
+        f"Images without motion come back at SSIM {group['means']['ssim']:.4f}; "
+        f"{group['clearly_worse']:.0%} of them are clearly changed."
+    )
+
+
+def _table(titles: str, lines: Iterable[tuple[str, ...]]) -> list[str]:
+    """A Markdown table; nothing if it has no lines."""
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    head = titles.split(",")
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows] if rows else []
+
+
+def _of(summary: dict[str, Any], kind: str, method: str) -> Iterator[_Group]:
+    yield from (group for group in summary["groups"][kind] if group["method"] == method)
+
+
+def _moved(summary: dict[str, Any], kind: str, method: str) -> list[_Group]:
+    return [group for group in _of(summary, kind, method) if _severity(group) != SEVERITIES[0]]
+
+
+def _before(summary: dict[str, Any]) -> dict[str, _Group]:
+    return {group["group"]: group for group in _of(summary, "population and severity", UNCORRECTED)}
+
+
+def _find(groups: list[_Group], name: str, method: str) -> _Group | None:
+    return next((group for group in groups if (group["group"], group["method"]) == (name, method)), None)
+
+
+def _gain(group: _Group) -> float | None:
+    mean: float | None = group["gains"]["ssim"]["mean"]
+    return mean
+
+
+def _head(group: _Group) -> str:
+    return str(group["group"]).rpartition(SEPARATOR)[0]
+
+
+def _severity(group: _Group) -> str:
+    return str(group["group"]).rpartition(SEPARATOR)[2]
+
+
+def _name(group: _Group) -> str:
+    return "real motion" if _severity(group) == "pairs" else f"{_severity(group)} motion"
+
+
+def _number(value: float | None, decimals: int = 3) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
+
+
+def _signed(gain: dict[str, float | None]) -> str:
+    """A mean gain, and its interval where there is one."""
+    mean, low, high = (gain[part] for part in ("mean", "low", "high"))
+    if mean is None:
+        return ""
+    return f"{mean:+.3f}" if low is None or high is None else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+if __name__ == "__main__":
+    content = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    print(" ".join(verdict(content)), "", markdown(content), sep="\n")
