@@ -1,4 +1,4 @@
-"""The API reference: ``sphinx-build -W docs/reference docs/reference/_build``, with the extra ``docs`` installed."""
+"""The API reference. Build it with ``sphinx-build -W docs/reference docs/reference/_build`` (extra ``docs``)."""
 
 import mocodis_monai
 
@@ -6,19 +6,16 @@ project = "MoCoDis"
 author = copyright = "MoCoDis contributors"
 version = release = mocodis_monai.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-autosummary_generate = True
-autosummary_ignore_module_all = False
-autosummary_imported_members = True
-templates_path = ["_templates"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
-autodoc_default_options = {"members": True, "show-inheritance": True}
+# The names that users import: what a package's `__all__` lists, where it is listed.
+autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True  # attributes of a NamedTuple are not described twice
+napoleon_use_ivar = True  # the fields of a NamedTuple stand in its docstring
+autodoc_class_signature = "mixed"
 
 html_theme = "furo"
 html_title = "MoCoDis API reference"
-html_show_sphinx = False
