@@ -27,6 +27,10 @@ app = typer.Typer(
 )
 
 
+manifests = typer.Typer(help="Lists of scans, split by subject, for training and evaluation.", no_args_is_help=True)
+app.add_typer(manifests, name="manifest")
+
+
 class Axis(str, Enum):
     """An axis of the image in a file."""
 
@@ -203,18 +207,38 @@ def export_bundle(
 @app.command()
 def evaluate(
     out: Path = typer.Option(..., metavar="DIR", help="Folder for report.html, table.md, summary.json, cases.csv."),
-    manifest: Path | None = typer.Option(None, help="Real scans, see data_manifests. Default: the built-in grid."),
-    quick: bool = typer.Option(False, "--quick", help="Fewer subjects in each cell of the grid."),
+    manifest: Path | None = typer.Option(None, help="Your own scans, split test. Default: the built-in grid."),
+    quick: bool = typer.Option(False, "--quick", help="Fewer subjects and severities of simulated motion."),
     weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
     device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
 ) -> None:
-    """Measure the corrector on simulated motion, or on pairs of real scans: a table, intervals and pictures."""
+    """Measure the corrector on simulated motion, or on scans of your own: a table, intervals and pictures."""
     from mocodis_monai.correct_run import device_of
     from mocodis_monai.report.evaluation import evaluate_into
 
     files = evaluate_into(out, weights, manifest, quick, device=device_of(device.value), progress=True)
     typer.echo(files.table.read_text(encoding="utf-8"))
     _echo_outputs(files._asdict())
+
+
+@manifests.command()
+def build(
+    folder: Path = typer.Argument(..., metavar="FOLDER", help="A flat folder of NIfTI files, or a BIDS tree."),
+    out: Path = typer.Option(Path("manifest.json"), metavar="FILE", help="The manifest. What it says already stays."),
+    validation: float = typer.Option(0.1, min=0, max=1, help="Share of the subjects to choose weights on."),
+    test: float = typer.Option(0.2, min=0, max=1, help="Share of the subjects to measure on; the rest trains."),
+    seed: int = typer.Option(0, help="Another seed gives another split."),
+    subject: str | None = typer.Option(
+        None, metavar="REGEX", help="Finds the subject in a file's name. Default: the name up to the first underscore."
+    ),
+) -> None:
+    """List the scans of a folder with checksums, each subject in one split: train, validation or test."""
+    from mocodis_monai.data.manifest_build import build_manifest, counted
+
+    _check_extension(out, (".json",))
+    built = build_manifest(folder, out, validation, test, seed, subject, progress=True)
+    typer.echo("\n".join(counted(built)))
+    typer.echo(out)
 
 
 def _check_extension(path: Path, allowed: Iterable[str]) -> None:

@@ -71,6 +71,27 @@ def slice_records(
     return records
 
 
+def plane_records(
+    volumes: Sequence[str | Path],
+    num_images: int,
+    first_seed: int = 0,
+    size: Sequence[int] = (128, 128),
+    region: str = "volume",
+) -> list[Record]:
+    """Random planes of the seeds ``first_seed`` to ``first_seed + num_images - 1``, as many of each volume, in a row.
+
+    The file's name is the subject. Raises ValueError where there are no volumes.
+    """
+    if not volumes:
+        raise ValueError("volumes is empty. Name at least one.")
+    records = []
+    for k in range(num_images):
+        path = str(volumes[k * len(volumes) // num_images])
+        source = {"kind": "plane", "path": path, "seed": first_seed + k, "size": [int(n) for n in size]}
+        records.append({"image": source, "region": region, "subject": stem(path)})
+    return records
+
+
 def twin_records(
     num_records: int,
     first_seed: int = 0,
@@ -78,10 +99,13 @@ def twin_records(
     size: Sequence[int] = (128, 128),
     volumes: Sequence[str | Path] = (),
     volume_share: float = 0.0,
+    volume_block: int | None = None,
 ) -> list[Record]:
     """Two anatomies each, ``image`` and ``partner``, to be moved by the same trajectory, and the sample's ``seed``.
 
     An anatomy is a phantom of a random region, or for ``volume_share`` of them a random plane of a random volume.
+    Opening a volume takes far longer than cutting a plane: with ``volume_block``, so many records in a row draw from
+    the same two volumes, so that simulating them in their order opens each volume once.
 
     Raises ValueError for a region that is not in ``REGIONS``, or none, and for a share of no volumes.
     """
@@ -91,10 +115,14 @@ def twin_records(
     records = []
     for seed in range(first_seed, first_seed + num_records):
         rng = np.random.default_rng((21, seed))
+        near = volumes
+        if volume_block is not None and len(volumes) > 2:
+            chosen = np.random.default_rng((22, seed // volume_block)).choice(len(volumes), 2, replace=False)
+            near = [volumes[k] for k in chosen.tolist()]
         anatomies = {}
         for number, key in enumerate(("image", "partner")):
             from_volume = rng.random() < volume_share
-            names: Sequence[str | Path] = volumes if from_volume else regions
+            names: Sequence[str | Path] = near if from_volume else regions
             name = str(names[int(rng.integers(len(names)))])
             where = {"kind": "plane", "path": name} if from_volume else {"kind": "phantom", "region": name}
             anatomies[key] = {**where, "seed": 2 * seed + number, "size": [int(n) for n in size]}

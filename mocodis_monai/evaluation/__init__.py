@@ -10,6 +10,7 @@ from .methods import CorrectorMethod, Method, Output, Uncorrected, corrector_met
 from .real_scans import cells_of_scans, read_scans
 from .run import Evaluation, Example, evaluate_cells
 from .statistics import Interval, Summary, paired_interval, summarise
+from .still_scans import cells_of_still_scans
 from .table import evaluate
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "builtin_grid",
     "cells_of",
     "cells_of_scans",
+    "cells_of_still_scans",
     "corrector_methods",
     "evaluate",
     "evaluate_cells",

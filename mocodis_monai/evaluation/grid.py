@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,18 @@ from mocodis_monai.motion import FAMILIES, RIGID_FAMILIES, band_of
 from mocodis_monai.release import bundle_root
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond, RandTextured
 
-__all__ = ["FIRST_SEED", "Grid", "Trained", "builtin_grid", "cells_of", "missing_from", "trained_on"]
+__all__ = [
+    "DISPLACEMENTS_MM",
+    "FIRST_SEED",
+    "Grid",
+    "Trained",
+    "builtin_grid",
+    "cells_of",
+    "load_record",
+    "missing_from",
+    "simulated_cells",
+    "trained_on",
+]
 
 FIRST_SEED = 500_000
 """Seeds from here on are those of the phantoms of the grid: training starts at a million, validation at zero."""
@@ -87,20 +98,37 @@ def cells_of(grid: Grid) -> Iterator[tuple[Cell, list[Case]]]:
     """Each cell with its cases, made when it is asked for; cells that no motion reaches are left out."""
     trained = trained_on()
     for region in grid.regions:
-        clean = [(record, _load(record)) for record in _records(region, grid)]
-        yield _clean_cell(region, clean, trained)
-        for family in (name for name in grid.families if name in (*RIGID_FAMILIES, *NON_RIGID.get(region, ()))):
-            for displacement_mm in grid.displacements_mm:
-                cell = Cell(region, family, band_of(displacement_mm), _held_out(region, family, trained))
-                made = [_simulate(cell, k, *subject, displacement_mm) for k, subject in enumerate(clean)]
-                cases = [case for case in made if case is not None]
-                if cases:
-                    yield cell, cases
+        clean = [(record, load_record(record)) for record in _records(region, grid)]
+        families = [name for name in grid.families if name in (*RIGID_FAMILIES, *NON_RIGID.get(region, ()))]
+        held_out = partial(_held_out, region, trained=trained)
+        yield from simulated_cells(region, clean, families, grid.displacements_mm, held_out)
 
 
-def _clean_cell(region: str, clean: list[tuple[Record, MetaTensor]], trained: Trained) -> tuple[Cell, list[Case]]:
-    cell = Cell(region, "none", "none", _held_out(region, None, trained))
-    return cell, [_case(cell, record, image, image, image, {}) for record, image in clean]
+def simulated_cells(
+    region: str,
+    clean: Sequence[tuple[Record, MetaTensor]],
+    families: Sequence[str],
+    displacements_mm: Sequence[float],
+    held_out: Callable[[str | None], str],
+) -> Iterator[tuple[Cell, list[Case]]]:
+    """The cell without motion, and one for each family and displacement that the images can reach.
+
+    Args:
+        region: where the cases are counted.
+        clean: records, with the ``subject`` and the name of the ``case``, and their images (1, H, W).
+        families: kinds of motion.
+        displacements_mm: displacement scores.
+        held_out: why training has not seen a family (None: no motion) in this region, see :class:`Cell`.
+    """
+    cell = Cell(region, "none", "none", held_out(None))
+    yield cell, [_case(cell, record, image, image, image, {}) for record, image in clean]
+    for family in families:
+        for displacement_mm in displacements_mm:
+            cell = Cell(region, family, band_of(displacement_mm), held_out(family))
+            made = [_simulate(cell, k, *subject, displacement_mm) for k, subject in enumerate(clean)]
+            cases = [case for case in made if case is not None]
+            if cases:
+                yield cell, cases
 
 
 def _held_out(region: str, family: str | None, trained: Trained) -> str:
@@ -112,7 +140,16 @@ def _held_out(region: str, family: str | None, trained: Trained) -> str:
 
 
 def _records(region: str, grid: Grid) -> list[Record]:
-    """Records of the subjects of a region; slices are spread over those with enough tissue."""
+    """Records of the subjects of a region, by number."""
+    records = []
+    for record in _sources(region, grid):
+        subject = f"{region} {record['image'].get('seed', record['image'].get('index'))}"
+        records.append({**record, "subject": subject, "case": subject})
+    return records
+
+
+def _sources(region: str, grid: Grid) -> list[Record]:
+    """Phantoms; or slices of a volume, spread over those with enough tissue."""
     name, _, view = region.partition(" ")
     volumes = dict(grid.volumes)
     if name in volumes:
@@ -124,7 +161,7 @@ def _records(region: str, grid: Grid) -> list[Record]:
     return phantom_records(grid.num_subjects, first, (name,), SIZE)
 
 
-def _load(record: Record) -> MetaTensor:
+def load_record(record: Record) -> MetaTensor:
     """A clean image (1, H, W); phantoms get texture, since they are smoother than patients."""
     loaded: dict[Any, Any] = {"image": record["image"]}
     loaded = LoadSourced("image")(loaded)
@@ -154,12 +191,10 @@ def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displa
 
 def _case(cell: Cell, record: Record, clean: MetaTensor, moved: MetaTensor, target: MetaTensor, motion: dict) -> Case:
     x, y, z = (float(size) for size in clean.affine[:3, :3].norm(dim=0))
-    source = record["image"]
-    subject = f"{cell.region} {source.get('seed', source.get('index'))}"
     return Case(
         cell=cell,
-        subject=subject,
-        name=f"{subject} {cell.family} {cell.severity}",
+        subject=record["subject"],
+        name=f"{record['case']} {cell.family} {cell.severity}",
         moved=_as_volume(moved),
         target=_as_volume(target),
         spacing_mm=(x, y, z),

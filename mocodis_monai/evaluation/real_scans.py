@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from nibabel.orientations import aff2axcodes
 
+from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, Scan, check_files, read_manifest
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.registration import registered_to
+from mocodis_monai.evaluation.still_scans import StillScan
 from mocodis_monai.inferers import thickest_axis
 
-__all__ = ["RealScan", "cells_of_scans", "read_scans"]
-
-MOVED, STILL = "moved", "still"
+__all__ = ["ManifestScans", "RealScan", "cells_of_scans", "read_scans"]
 
 
 class RealScan(NamedTuple):
@@ -31,30 +29,51 @@ class RealScan(NamedTuple):
     still: Path | None
 
 
-def read_scans(manifest: str | Path) -> list[RealScan]:
-    """The moved scans of a manifest (format: data_manifests/README.md), each with its subject's still scan.
+class ManifestScans(NamedTuple):
+    """What a manifest gives to an evaluation.
+
+    Attributes:
+        real: moved scans, with their still ones.
+        still: still scans of subjects without a moved one, which get simulated motion.
+    """
+
+    real: list[RealScan]
+    still: list[StillScan]
+
+
+def read_scans(manifest: str | Path, progress: bool = False) -> ManifestScans:
+    """The scans of the split "test" of a manifest (format: data_manifests/README.md).
+
+    A moved scan is paired with the still scan of the same subject, session and contrast.
 
     Raises:
-        InputError: the manifest cannot be read, is for training, names a file that is missing or has another sha256,
-            names no moved scan, or names several still scans of one subject.
+        InputError: the manifest is unfit (:func:`mocodis_monai.data.manifest.read_manifest`), has no scan in the split
+            "test", names a file that is missing or has another sha256, or several still scans for one moved scan.
     """
-    path = Path(manifest)
-    content = _read_json(path)
-    root = path.parent / str(content.get("root", "."))
-    moved: list[tuple[str, Path]] = []
-    still: dict[str, Path] = {}
-    for number, entry in enumerate(content["files"]):
-        kind, subject, file = _checked(path, root, number, {**content, **entry})
-        if kind == MOVED:
-            moved.append((subject, file))
-        elif still.setdefault(subject, file) != file:
-            raise InputError(f"{path}: subject {subject} has two still scans. Keep one, or name it as another subject.")
-    if not moved:
+    read = read_manifest(manifest)
+    scans = [scan for scan in read.scans if scan.split == TEST]
+    if not scans:
+        raise InputError(f"{read.path}: no file of the split {TEST!r}; only these are evaluated. {FORMAT}")
+    check_files(read, scans, progress)
+    moved = [scan for scan in scans if scan.content == MOVED]
+    still = [scan for scan in scans if scan.content == STILL]
+    real = [RealScan(read.region, scan.subject, scan.path, _partner(read.path, scan, still)) for scan in moved]
+    paired = {scan.subject for scan in moved}
+    alone = [StillScan(read.region, scan.subject, scan.path) for scan in still if scan.subject not in paired]
+    return ManifestScans(real, alone)
+
+
+def _partner(manifest: Path, moved: Scan, still: list[Scan]) -> Path | None:
+    def same(scan: Scan) -> tuple[str, str, str]:
+        return scan.subject, scan.session, scan.contrast
+
+    found = sorted({scan.path for scan in still if same(scan) == same(moved)})
+    if len(found) > 1:
         raise InputError(
-            f"{path}: no file with content {MOVED!r}; evaluation wants scans with motion. See data_manifests/README.md."
+            f"{manifest}: subject {moved.subject} has two still scans, {found[0].name} and {found[1].name}, for "
+            f"{moved.path.name}. Keep one, or tell them apart by `session` or `contrast`."
         )
-    region = str(content.get("region") or content.get("name") or path.stem)
-    return [RealScan(region, subject, file, still.get(subject)) for subject, file in moved]
+    return found[0] if found else None
 
 
 def cells_of_scans(scans: list[RealScan]) -> Iterator[tuple[Cell, Iterator[Case]]]:
@@ -84,33 +103,3 @@ def _case(cell: Cell, scan: RealScan) -> Case:
         motion={},
         orientation="".join(aff2axcodes(volume.affine)),
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not JSON"
-        raise InputError(f"{path}: this manifest cannot be read ({reason}). See data_manifests/README.md.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("files"), list):
-        raise InputError(f"{path}: a manifest is an object with a list `files`. See data_manifests/README.md.")
-    return content
-
-
-def _checked(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> tuple[str, str, Path]:
-    """Content, subject and path of a file, whose entry is filled up with what the manifest says of all files."""
-    missing = [key for key in ("content", "subject", "split", "path") if not entry.get(key)]
-    if missing:
-        raise InputError(f"{manifest}: files[{number}] has no {missing}, nor has the manifest. Add it.")
-    if entry["split"] == "train":
-        raise InputError(f"{manifest}: files[{number}] is of the split train; evaluation wants validation or test.")
-    if entry["content"] not in (MOVED, STILL):
-        raise InputError(
-            f"{manifest}: files[{number}] has content {entry['content']!r}; allowed are {MOVED!r} and {STILL!r}."
-        )
-    file = root / entry["path"]
-    if not file.is_file():
-        raise InputError(f"{file}: no such file, but {manifest} names it. Mend `root` or `path`.")
-    if "sha256" in entry and hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
-        raise InputError(f"{file}: its sha256 is not the one in {manifest}. Get the file again.")
-    return str(entry["content"]), str(entry["subject"]), file

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
 
+from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
 from mocodis_monai.evaluation.methods import Method, corrector_methods
 from mocodis_monai.evaluation.real_scans import cells_of_scans, read_scans
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
+from mocodis_monai.evaluation.still_scans import cells_of_still_scans
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.release import default_weights_path, load_corrector
 
@@ -29,10 +32,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure weights, and what stands beside them, on simulated or on real motion.
 
+    Of a manifest the split "test" is measured: moved scans as they are, against the still scan where there is one;
+    still scans of subjects without a moved one with simulated motion.
+
     Args:
         weights: a checkpoint; None takes the released one.
-        manifest: scans with real motion instead of the grid, see ``data_manifests/README.md``.
-        quick: fewer subjects in each cell of the built-in grid.
+        manifest: scans of your own instead of the grid, see ``data_manifests/README.md``.
+        quick: fewer subjects and severities of simulated motion.
         grid: cells to make instead of the built-in ones.
         device: where the network runs.
         baselines: other methods of the table.
@@ -41,7 +47,7 @@ def evaluate(
     Raises:
         InputError: weights or manifest are unfit.
     """
-    scans = None if manifest is None else read_scans(manifest)
+    scans = None if manifest is None else read_scans(manifest, progress)
     network: MotionCorrector = load_corrector(weights, device)
     path = default_weights_path() if weights is None else Path(weights)
     about = {
@@ -54,5 +60,7 @@ def evaluate(
         grid = builtin_grid(quick) if grid is None else grid
         about |= {"num_subjects_per_cell": grid.num_subjects, "displacements_mm": list(grid.displacements_mm)}
         about |= {"missing": missing_from(grid)}
-    cells = cells_of(grid) if scans is None and grid is not None else cells_of_scans(scans or [])
+        cells: Iterator[tuple[Cell, Iterable[Case]]] = cells_of(grid)
+    else:
+        cells = chain(cells_of_scans(scans.real), cells_of_still_scans(scans.still, quick))
     return evaluate_cells(cells, [*corrector_methods(network), *baselines], about, progress)

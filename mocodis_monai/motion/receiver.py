@@ -27,7 +27,7 @@ class Receiver(NamedTuple):
 
     Attributes:
         phase_rad: ``(*spatial)`` smooth phase, or None.
-        coil_maps: ``(coils, *spatial)`` complex, sum over coils of |c|^2 = 1, or None.
+        coil_maps: ``(coils, *spatial)`` complex, sum over coils of ``|c|^2`` = 1, or None.
         noise_std: standard deviation of the noise in the real and in the imaginary part of each coil's image, in image
             units.
     """
@@ -85,7 +85,7 @@ def random_phase(shape: Sequence[int], rng: np.random.RandomState, max_rad: floa
 
 
 def coil_maps(num_coils: int, shape: Sequence[int]) -> Tensor:
-    """Sensitivities of loops spaced evenly around the first two axes, sum over coils of |c|^2 = 1.
+    """Sensitivities of loops spaced evenly around the first two axes, sum over coils of ``|c|^2`` = 1.
 
     Each loop sees less with the distance d from it, as the field on the axis of a current loop of radius a falls with
     (1 + (d / a)^2)^(-3/2) (Roemer et al. 1990, Magn Reson Med 16:192), with a phase that turns with the direction from

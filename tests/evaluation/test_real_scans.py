@@ -88,9 +88,10 @@ def manifest(pair: tuple[Path, Path], folder: Path, **changes) -> Path:
 
 def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
     scans = read_scans(manifest(pair, tmp_path))
-    assert [(scan.subject, scan.still is None) for scan in scans] == [("one", False), ("two", True)]
+    assert [(scan.subject, scan.still is None) for scan in scans.real] == [("one", False), ("two", True)]
+    assert scans.still == []
     network = small_corrector().eval()
-    found = evaluate_cells(cells_of_scans(scans), [CorrectorMethod("ours", network)])
+    found = evaluate_cells(cells_of_scans(scans.real), [CorrectorMethod("ours", network)])
     rows = {(row.subject, row.method): row for row in found.rows}
     assert {row.severity for row in found.rows} == {"pairs", "moved alone"}
     assert rows["one", "uncorrected"].ssim > 0.9  # registered, and nobody moved while it was taken
@@ -101,19 +102,24 @@ def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
     assert [example.target is None for example in found.examples] == [False, True]
 
 
+def files_of(*contents_and_names: str) -> list[dict[str, str]]:
+    """Entries of one subject."""
+    words = (text.split() for text in contents_and_names)
+    return [{"subject": "a", "content": content, "path": f"{name}.nii.gz"} for content, name in words]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "train"}, "split train"),
-        ({"files": []}, "no file with content 'moved'"),
+        ({"split": "train"}, "no file of the split 'test'"),
+        ({"split": "held out"}, "split 'held out'; allowed are 'train', 'validation', 'test'"),
+        ({"files": []}, "no file of the split 'test'"),
+        ({"files": ["moved.nii.gz"]}, "is no object"),
         ({"files": [{"subject": "a", "content": "t1", "path": "moved.nii.gz"}]}, "content 't1'"),
         ({"files": [{"content": "moved", "path": "moved.nii.gz"}]}, "subject"),
         ({"files": [{"subject": "a", "content": "moved", "path": "gone.nii.gz"}]}, "no such file"),
         ({"files": [{"subject": "a", "content": "moved", "path": "moved.nii.gz", "sha256": "0"}]}, "sha256"),
-        (
-            {"files": [{"subject": "a", "content": "still", "path": n} for n in ("moved.nii.gz", "still.nii.gz")]},
-            "two still scans",
-        ),
+        ({"files": files_of("moved moved", "still moved", "still still")}, "two still scans"),
         ({"files": None}, "a list `files`"),
     ],
 )
@@ -133,4 +139,4 @@ def test_a_manifest_that_is_no_json(tmp_path):
 def test_the_right_sha256_passes(pair, tmp_path):
     digest = hashlib.sha256(pair[0].read_bytes()).hexdigest()
     file = {"subject": "a", "content": "moved", "path": pair[0].name, "sha256": digest}
-    assert len(read_scans(manifest(pair, tmp_path, files=[file]))) == 1
+    assert len(read_scans(manifest(pair, tmp_path, files=[file])).real) == 1

@@ -1,0 +1,151 @@
+"""Manifests: which scans there are, of whom, and on which side of the split. Format: ``data_manifests/README.md``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from mocodis_monai.data.files import sha256_of
+from mocodis_monai.errors import InputError
+
+__all__ = ["CONTENTS", "SPLITS", "Manifest", "Scan", "check_files", "read_manifest", "volumes_of"]
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+MOVED, STILL = CONTENTS = ("moved", "still")
+FORMAT = "See data_manifests/README.md."
+
+
+class Scan(NamedTuple):
+    """A file of a manifest.
+
+    Attributes:
+        subject: who was scanned; a subject is in one split only.
+        split: one of :data:`SPLITS`.
+        content: "moved" or "still".
+        path: the file; not looked at until :func:`check_files`.
+        session, contrast: a moved scan is paired with a still one of the same subject where these are equal; may be
+            empty.
+        sha256: of the file, None where the manifest does not give it.
+    """
+
+    subject: str
+    split: str
+    content: str
+    path: Path
+    session: str = ""
+    contrast: str = ""
+    sha256: str | None = None
+
+
+class Manifest(NamedTuple):
+    """What a manifest says: its file, the part of the body (or its name where it gives none), and its scans."""
+
+    path: Path
+    region: str
+    scans: list[Scan]
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest; the files that it names are not looked at.
+
+    Raises:
+        InputError: it cannot be read, an entry lacks something or holds what is not allowed, or a subject, a file or a
+            sha256 is in two splits.
+    """
+    path = Path(path)
+    content = _read_json(path)
+    root = path.parent / str(content.get("root", "."))
+    scans = [_scan(path, root, number, {**content, **entry}) for number, entry in enumerate(content["files"])]
+    check_sides(path, scans)
+    return Manifest(path, str(content.get("region") or content.get("name") or path.stem), scans)
+
+
+def check_sides(path: Path, scans: Sequence[Scan]) -> None:
+    """Refuse what would let a network see in training what it is tested on.
+
+    Raises:
+        InputError: a subject, a file or the content of a file is in two splits.
+    """
+    first: dict[tuple[str, str], Scan] = {}
+    for scan in scans:
+        keys = {"subject": scan.subject, "file": str(scan.path), "sha256": scan.sha256}
+        for what, value in keys.items():
+            other = first.setdefault((what, value), scan) if value else scan
+            if other.split != scan.split:
+                named = {
+                    "subject": f"subject {scan.subject} is",
+                    "file": f"the file {scan.path.name} is",
+                    "sha256": f"{other.path.name} of {other.subject} and {scan.path.name} of {scan.subject} hold the "
+                    "same, and are",
+                }
+                raise InputError(
+                    f"{path}: {named[what]} in the splits {other.split} and {scan.split}. A subject may be in one "
+                    "only: correct `split`, or remove one of them."
+                )
+
+
+def check_files(manifest: Manifest, scans: Sequence[Scan], progress: bool = False) -> None:
+    """Make sure that the files of ``scans`` are there and are those of the manifest.
+
+    Raises:
+        InputError: a file is missing or has another sha256.
+    """
+    for scan in tqdm(scans, desc="checking files", unit="file", disable=not progress):
+        if not scan.path.is_file():
+            raise InputError(f"{scan.path}: no such file, but {manifest.path} names it. Mend `root` or `path`.")
+        if scan.sha256 is not None and sha256_of([scan.path]) != scan.sha256:
+            raise InputError(
+                f"{scan.path}: its sha256 is not the one in {manifest.path}. Get the file again, or build the "
+                "manifest again."
+            )
+
+
+def volumes_of(manifest: str | Path, split: str, progress: bool = True) -> list[str]:
+    """Paths of the still scans of a split, checked: what a training draws its planes from.
+
+    Raises:
+        InputError: the manifest is unfit (see :func:`read_manifest`, :func:`check_files`) or has no such scan.
+    """
+    read = read_manifest(manifest)
+    scans = [scan for scan in read.scans if (scan.split, scan.content) == (split, STILL)]
+    if not scans:
+        raise InputError(
+            f"{read.path}: no still scan of the split {split}. Build the manifest from more subjects, or with a larger "
+            "share of them in that split."
+        )
+    check_files(read, scans, progress)
+    return [str(scan.path) for scan in scans]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON"
+        raise InputError(f"{path}: this manifest cannot be read ({reason}). {FORMAT}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("files"), list):
+        raise InputError(f"{path}: a manifest is an object with a list `files`. {FORMAT}")
+    for number, entry in enumerate(content["files"]):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: files[{number}] is no object. {FORMAT}")
+    return content
+
+
+def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> Scan:
+    """A file, whose entry is filled up with what the manifest says of all files."""
+    missing = [key for key in ("content", "subject", "split", "path") if not entry.get(key)]
+    if missing:
+        raise InputError(f"{manifest}: files[{number}] has no {missing}, nor has the manifest. Add it.")
+    for key, allowed in (("split", SPLITS), ("content", CONTENTS)):
+        if entry[key] not in allowed:
+            raise InputError(f"{manifest}: files[{number}] has {key} {entry[key]!r}; allowed are {_listed(allowed)}.")
+    texts = {key: str(entry.get(key) or "") for key in ("subject", "split", "content", "session", "contrast")}
+    return Scan(**texts, path=root / str(entry["path"]), sha256=entry.get("sha256"))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))

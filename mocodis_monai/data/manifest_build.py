@@ -1,0 +1,260 @@
+"""``mocodis manifest build``: a manifest of the scans of a folder, split by subject."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from mocodis_monai.data.files import EXTENSIONS, check_outputs, sha256_of, staged
+from mocodis_monai.data.manifest import (
+    MOVED,
+    SPLITS,
+    STILL,
+    Manifest,
+    Scan,
+    check_sides,
+    read_manifest,
+)
+from mocodis_monai.data.nifti import list_volumes, read_volume, stem
+from mocodis_monai.errors import InputError
+
+__all__ = ["BuiltManifest", "Shares", "assign_splits", "build_manifest", "counted"]
+
+# Weighted images of BIDS 1.10, which all are magnitude; maps, masks and files of several echoes are none.
+_BIDS_SUFFIXES = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "PDT2", "inplaneT1", "inplaneT2", "angio")
+_NO_MAGNITUDE = re.compile(r"_part-(phase|real|imag)(_|$)")
+_MOVED_WORD = re.compile(r"(head)?(moved|moving|motion)\d*", re.IGNORECASE)
+_STILL_WORD = re.compile(r"still\d*", re.IGNORECASE)
+_MOST_NAMED = 3
+
+
+class Shares(NamedTuple):
+    """Which part of the subjects goes into a split; the rest is for training."""
+
+    validation: float
+    test: float
+
+
+class BuiltManifest(NamedTuple):
+    """What :func:`build_manifest` wrote.
+
+    Attributes:
+        manifest: as it can be read again.
+        num_known: subjects that the file named before, and that kept their split.
+        num_left_out: files of the folder that are no scans to work with.
+    """
+
+    manifest: Manifest
+    num_known: int
+    num_left_out: int
+
+
+def build_manifest(
+    folder: str | Path,
+    out: str | Path,
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    subject: str | None = None,
+    progress: bool = False,
+) -> BuiltManifest:
+    """Write the manifest of a flat folder of NIfTI files, or of the ``anat`` folders of a BIDS tree.
+
+    What ``out`` says already of a file stays, but for its sha256: a subject never changes its split.
+
+    Args:
+        folder: the scans; nothing in it is changed.
+        out: the manifest, ``.json``; it appears whole or not at all.
+        validation, test: share of the subjects in these splits; each with a share gets at least one. The rest is for
+            training.
+        seed: another seed gives another split.
+        subject: regular expression that finds the subject in a file's name, in its first group if it has one; None
+            takes the name up to the first underscore.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: the folder has no scans, too few subjects, a file that cannot be worked with, or the same content
+            for two subjects in two splits; ``out`` is of another folder, or cannot be written.
+    """
+    folder, out, shares = Path(folder), Path(out), Shares(validation, test)
+    files, num_left_out = _find(folder)
+    check_outputs([out])
+    before = _entries_before(out, folder)
+    entries = [before.get(_relative(file, folder)) or _entry(file, folder, subject) for file in files]
+    known = {str(entry["subject"]): str(entry["split"]) for entry in before.values()}
+    splits = assign_splits((str(entry["subject"]) for entry in entries), shares, seed, known, str(folder))
+    checksums = _checksums(files, progress)
+    for entry, checksum in zip(entries, checksums):
+        entry |= {"split": splits[entry["subject"]], "sha256": checksum}
+    check_sides(out, [_scan_of(entry, folder) for entry in entries])
+    content = {**_head(out, folder), "files": sorted(entries, key=lambda entry: entry["path"])}
+    with staged(out) as (temporary,):
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), num_left_out)
+
+
+def counted(built: BuiltManifest) -> list[str]:
+    """What was built, in lines for people to check: wrong subjects show in their numbers."""
+    scans = built.manifest.scans
+    lines = [f"{'split':<12}{'subjects':>8}{'still':>8}{'moved':>8}   such as"]
+    for split in SPLITS:
+        found = [scan for scan in scans if scan.split == split]
+        subjects = sorted({scan.subject for scan in found})
+        of_content = [sum(scan.content == content for scan in found) for content in (STILL, MOVED)]
+        lines.append(f"{split:<12}{len(subjects):>8}{of_content[0]:>8}{of_content[1]:>8}   {' '.join(subjects[:1])}")
+    if built.num_known:
+        lines.append(f"{built.num_known} subjects were in the manifest before and keep their split.")
+    if built.num_left_out:
+        lines.append(f"{built.num_left_out} other NIfTI files are left out (not anatomical images, or not magnitude).")
+    return [line.rstrip() for line in lines]
+
+
+def assign_splits(
+    subjects: Iterable[str], shares: Shares, seed: int = 0, known: Mapping[str, str] | None = None, source: str = ""
+) -> dict[str, str]:
+    """A split for each subject: that of ``known``, else drawn by the SHA-256 of seed and name.
+
+    The order in which subjects come does not matter. Where nothing is known, the numbers are those of the shares, but
+    for rounding, and at least one for each split with a share.
+
+    Raises:
+        InputError: the shares are below 0 or above 1 together, or there are fewer subjects than splits.
+    """
+    names, known = sorted(set(subjects)), known or {}
+    wanted = _wanted(len(names), shares, source)
+    splits = {name: known[name] for name in names if name in known}
+    have = Counter(splits.values())
+    for name in sorted(set(names) - set(splits), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
+        split = max(SPLITS, key=lambda split: wanted[split] - have[split])
+        splits[name] = split
+        have[split] += 1
+    return splits
+
+
+def _wanted(count: int, shares: Shares, source: str) -> dict[str, int]:
+    """How many subjects each split shall have: one for each that has a share, then where most are missing."""
+    if min(shares) < 0 or sum(shares) > 1 + 1e-9:
+        raise InputError(
+            f"the shares of validation and test are {shares.validation:g} and {shares.test:g}; allowed is 0 to 1 "
+            "together. Lower one."
+        )
+    due = dict(zip(SPLITS, (count * share for share in (max(0.0, round(1 - sum(shares), 9)), *shares))))
+    wanted = {split: int(number > 0) for split, number in due.items()}
+    if sum(wanted.values()) > count:
+        splits = ", ".join(split for split in SPLITS if wanted[split])
+        raise InputError(
+            f"{source}: {count} subjects are too few for the splits {splits}, each of which wants its own. "
+            "Add subjects, or set a share (--validation, --test) to 0; if all files were taken for one subject, "
+            "say how to tell them apart (--subject)."
+        )
+    for _ in range(count - sum(wanted.values())):
+        wanted[max(SPLITS, key=lambda split: due[split] - wanted[split])] += 1
+    return wanted
+
+
+def _find(folder: Path) -> tuple[list[Path], int]:
+    """The scans of a folder, and how many NIfTI files beside them are left out."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files, or a BIDS tree.")
+    people = sorted(child for child in folder.glob("sub-*") if child.is_dir())
+    if not people:
+        return [Path(record["image"]) for record in list_volumes(folder)], 0
+    images = [path for person in people for path in sorted(person.rglob("*")) if path.name.endswith(EXTENSIONS)]
+    scans = [path for path in images if _is_bids_scan(path)]
+    if not scans:
+        raise InputError(
+            f"{folder}: a BIDS tree without a scan such as sub-01/anat/sub-01_T1w.nii.gz "
+            f"(read are {', '.join(_BIDS_SUFFIXES)}). Give another folder."
+        )
+    for scan in scans:
+        person = scan.relative_to(folder).parts[0]
+        if stem(scan).split("_")[0] != person:
+            raise InputError(f"{scan}: lies in the folder of {person}, but its name says otherwise. Rename or move it.")
+    return scans, len(images) - len(scans)
+
+
+def _is_bids_scan(path: Path) -> bool:
+    name = stem(path)
+    return path.parent.name == "anat" and name.rpartition("_")[2] in _BIDS_SUFFIXES and not _NO_MAGNITUDE.search(name)
+
+
+def _entry(file: Path, folder: Path, pattern: str | None) -> dict[str, Any]:
+    """What the name of a file says of it."""
+    subject, rest = _subject(file, pattern)
+    tokens = [token for token in rest.split("_") if token]
+    words = re.split(r"[-_.]", rest)
+    marks = [token for token in tokens if _MOVED_WORD.fullmatch(token) or _STILL_WORD.fullmatch(token)]
+    session = next((token for token in tokens if token.startswith("ses-")), "")
+    contrast = "_".join(token for token in tokens if "-" not in token and token not in marks)
+    entry = {"subject": subject, "content": MOVED if any(map(_MOVED_WORD.fullmatch, words)) else STILL}
+    entry |= {key: value for key, value in (("session", session), ("contrast", contrast)) if value}
+    return {**entry, "path": _relative(file, folder)}
+
+
+def _subject(file: Path, pattern: str | None) -> tuple[str, str]:
+    """The subject, and what of the name comes behind it."""
+    name = stem(file)
+    if pattern is None:
+        subject, _, rest = name.partition("_")
+        return subject or name, rest
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise InputError(f"--subject {pattern!r}: no regular expression ({error}). Correct it.") from error
+    subject = "" if found is None else found.group(1 if found.re.groups else 0) or ""
+    if found is None or not subject:
+        raise InputError(f"{file}: --subject {pattern!r} finds no subject in this name. Correct it, or move the file.")
+    return subject, name[found.end() :]
+
+
+def _checksums(files: list[Path], progress: bool) -> list[str]:
+    """SHA-256 of each file, once it was read as training will read it."""
+    checksums, unfit = [], []
+    for file in tqdm(files, desc="reading scans", unit="scan", disable=not progress):
+        try:
+            read_volume(file)
+            checksums.append(sha256_of([file]))
+        except (InputError, OSError) as error:
+            unfit.append(str(error))
+    if unfit:
+        named = " | ".join(unfit[:_MOST_NAMED]) + (" | ..." if len(unfit) > _MOST_NAMED else "")
+        raise InputError(f"{len(unfit)} of {len(files)} scans are unfit; mend them or move them away: {named}")
+    return checksums
+
+
+def _entries_before(out: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a manifest that is there already, by path; refused where it is of another folder."""
+    if not out.exists():
+        return {}
+    read_manifest(out)
+    content = json.loads(out.read_text(encoding="utf-8"))
+    if (out.parent / str(content.get("root", "."))).resolve() != folder.resolve():
+        raise InputError(f"{out}: the manifest of another folder. Give another name (--out), or remove it first.")
+    of_all = {key: content[key] for key in ("subject", "content", "session", "contrast", "split") if key in content}
+    return {str(entry["path"]): {**of_all, **entry} for entry in content["files"]}
+
+
+def _head(out: Path, folder: Path) -> dict[str, Any]:
+    """What is said of all files; what was added by hand to a manifest that is there already stays."""
+    head = {"name": folder.resolve().name, "root": Path(os.path.relpath(folder, out.parent)).as_posix()}
+    if out.exists():
+        head |= json.loads(out.read_text(encoding="utf-8"))
+    return {key: value for key, value in head.items() if key != "files"}
+
+
+def _scan_of(entry: Mapping[str, Any], folder: Path) -> Scan:
+    return Scan(
+        entry["subject"], entry["split"], entry["content"], folder / str(entry["path"]), sha256=entry["sha256"]
+    )
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()

@@ -1,0 +1,67 @@
+"""Cases from the user's own still scans: their slices with simulated motion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mocodis_monai.data.records import Record, slice_records
+from mocodis_monai.data.slices import read_canonical
+from mocodis_monai.errors import InputError
+from mocodis_monai.evaluation.cases import Case, Cell
+from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM, load_record, simulated_cells
+from mocodis_monai.inferers import thickest_axis
+from mocodis_monai.motion import RIGID_FAMILIES
+
+__all__ = ["StillScan", "cells_of_still_scans"]
+
+FEWEST_SLICES, FEWEST_QUICK = 6, 2
+"""Slices in a cell: as many as there are scans, but at least so many."""
+MIN_FOREGROUND = 0.1
+
+
+class StillScan(NamedTuple):
+    """A scan of a subject that lay still."""
+
+    region: str
+    subject: str
+    path: Path
+
+
+def cells_of_still_scans(scans: Sequence[StillScan], quick: bool = False) -> Iterator[tuple[Cell, list[Case]]]:
+    """Rigid families by severity for each region, severity zero included, on slices spread over each scan.
+
+    Slices are cut across the axis with the largest voxels. ``quick`` takes fewer slices, and only moderate and severe
+    motion.
+
+    Raises:
+        InputError: a scan cannot be read, or shows too little.
+    """
+    displacements_mm = DISPLACEMENTS_MM[1:3] if quick else DISPLACEMENTS_MM
+    for region in dict.fromkeys(scan.region for scan in scans):
+        found = [scan for scan in scans if scan.region == region]
+        count = -(-(FEWEST_QUICK if quick else FEWEST_SLICES) // len(found))
+        clean = [(record, load_record(record)) for scan in found for record in _records(scan, count)]
+        yield from simulated_cells(region, clean, RIGID_FAMILIES, displacements_mm, lambda family: "subject")
+
+
+def _records(scan: StillScan, count: int) -> list[Record]:
+    """``count`` slices of a scan, off its ends; fewer where it has not as many."""
+    axis = thickest_axis(read_canonical(str(scan.path)).spacing_mm)
+    try:
+        slices = slice_records(scan.path, axes=(axis,), min_foreground=MIN_FOREGROUND)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{scan.path}: no slice shows tissue on {MIN_FOREGROUND:.0%} of its pixels. Crop the air away, or leave "
+            "the scan out."
+        ) from error
+    places = sorted({int(place) for place in np.linspace(0, len(slices) - 1, count + 2)[1:-1]})
+    return [
+        {**slices[k], "subject": scan.subject, "case": f"{scan.path.name} slice {slices[k]['image']['index']}"}
+        for k in places
+    ]
