@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_scale
 from mocodis_monai.data.slices import read_canonical
+from mocodis_monai.errors import InputError
 
 MAX_TILT_DEG = 25.0
 """Standard deviation of the tilt away from the sagittal, coronal or axial plane is half of this."""
@@ -20,6 +21,8 @@ ZOOM = (0.8, 1.25)
 WARP_SHARE = 0.035
 """Standard deviation of the warp's displacement as a share of the plane's size: about 6 pixels of 160."""
 WARP_KNOTS = (3, 7)
+THICK = 2.5
+"""Volumes whose voxels are longer than wide by more than this give their own slices: other planes would be blurred."""
 MIN_FOREGROUND = 0.15
 _TRIES = 20
 
@@ -42,8 +45,7 @@ def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarr
         size: rows and columns.
 
     Raises:
-        InputError: the file is unfit.
-        ValueError: no plane with enough foreground was found.
+        InputError: the file is unfit, or its object too small for planes of this size.
     """
     volume = read_canonical(str(path))
     rng = np.random.default_rng((20, seed))
@@ -54,7 +56,10 @@ def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarr
         plane = np.maximum(plane, 0, dtype=np.float32)
         if (plane > threshold).mean() >= MIN_FOREGROUND:
             return plane
-    raise ValueError(f"{path}: {_TRIES} random planes of size {size} had less than {MIN_FOREGROUND:.0%} foreground.")
+    raise InputError(
+        f"{path}: {_TRIES} random planes of {size[0]} x {size[1]} pixels had under {MIN_FOREGROUND:.0%} foreground. "
+        "Ask for smaller ones (--image_size 96, say), or leave the scan out."
+    )
 
 
 @lru_cache(maxsize=8)
@@ -66,9 +71,11 @@ def _draw_points(
     shape: tuple[int, ...], spacing_mm: tuple[float, float, float], size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
     """Voxel coordinates (3, H, W) of a random plane's pixels."""
-    across = int(rng.integers(3))
+    across, thick = int(rng.integers(3)), max(spacing_mm) > THICK * min(spacing_mm)
+    if thick:
+        across = spacing_mm.index(max(spacing_mm))
     rows, columns = (axis for axis in range(3) if axis != across)
-    tilt = Rotation.from_rotvec(np.deg2rad(rng.normal(0, MAX_TILT_DEG / 2, 3)))
+    tilt = Rotation.from_rotvec(np.deg2rad(rng.normal(0, 0 if thick else MAX_TILT_DEG / 2, 3)))
     axes = tilt.apply(np.eye(3))
     pixel_mm = min(spacing_mm) / np.exp(rng.uniform(*np.log(ZOOM)))
     grid = np.stack(np.meshgrid(*(np.arange(count) - (count - 1) / 2 for count in size), indexing="ij"))
@@ -78,7 +85,10 @@ def _draw_points(
     centre_mm[across] = extent_mm[across] * rng.uniform(0.08, 0.92)
     flat = (grid * pixel_mm).reshape(2, -1)
     points_mm = centre_mm[:, None] + axes[rows][:, None] * flat[0] + axes[columns][:, None] * flat[1]
-    return (points_mm / np.array(spacing_mm)[:, None] - 0.5).reshape(3, *size)
+    points = points_mm / np.array(spacing_mm)[:, None] - 0.5
+    if thick:
+        points[across] = points[across].round()  # a slice, not a mixture of two
+    return points.reshape(3, *size)
 
 
 def _warp(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

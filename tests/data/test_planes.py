@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mocodis_monai.data.planes import MIN_FOREGROUND, ZOOM, _draw_points, random_plane
+from mocodis_monai.errors import InputError
 
 SHAPE, SPACING_MM = (48, 56, 40), (1.0, 1.0, 1.5)
 CENTRE_MM, WIDTH_MM = np.array([22.0, 30.0, 28.0]), 16.0
@@ -60,3 +61,20 @@ def test_planes_never_fold_and_zoom_within_bounds():
     # The warp adds nothing to the mean but at the border.
     assert 0.7 / ZOOM[1] ** 2 < min(areas) and max(areas) < 1.3 / ZOOM[0] ** 2
     assert np.ptp(areas) > 0.5
+
+
+def test_a_stack_of_thick_slices_gives_its_own_slices(tmp_path):
+    """Each slice holds its own number all over, so a plane of any other cut, or between two, would mix numbers."""
+    numbers = np.broadcast_to(np.arange(1, 7, dtype=np.float32), (40, 44, 6))
+    nib.save(nib.Nifti1Image(numbers, np.diag([1, 1, 6, 1])), tmp_path / "stack.nii")
+    seen = set()
+    for seed in range(12):
+        middle = random_plane(tmp_path / "stack.nii", seed, (24, 24))[8:-8, 8:-8]
+        assert np.ptp(middle) < 1e-3
+        seen.add(round(float(middle.mean())))
+    assert len(seen) >= 3
+
+
+def test_an_object_too_small_for_the_planes_is_named_with_what_to_do(path):
+    with pytest.raises(InputError, match=r"blob.nii.gz: 20 random planes of 400 x 400 pixels had under 15% foreground.*--image_size 96"):
+        random_plane(path, 0, (400, 400))
