@@ -76,5 +76,5 @@ def test_a_stack_of_thick_slices_gives_its_own_slices(tmp_path):
 
 
 def test_an_object_too_small_for_the_planes_is_named_with_what_to_do(path):
-    with pytest.raises(InputError, match=r"blob.nii.gz: 20 random planes of 400 x 400 pixels had under 15% foreground.*--image_size 96"):
+    with pytest.raises(InputError, match=r"blob.nii.gz: .* 400 x 400 pixels had under 15% .*--image_size 96"):
         random_plane(path, 0, (400, 400))
