@@ -63,7 +63,7 @@ def seconds_per_volume(method: Method) -> float:
 def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method]:
     """Rows of the table: ours first, then the baselines, at last the weights that were trained longer."""
     methods: list[Method] = [CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights))]
-    for name in TARGETS:
+    for name in (name for name in trained if name != OURS):
         network = load_network(name, trained[name].weights)
         methods.append(NetworkMethod(TITLES[name], network))
         if RESIDUAL_SHARE < 1:
@@ -79,9 +79,10 @@ def compare(
     configs: Sequence[str] = ("train.yaml",),
     knobs: dict[str, Any] | None = None,
     codes: Path | None = None,
+    baselines: Sequence[str] = tuple(TARGETS),
 ) -> EvaluationFiles:
     """Train what is not trained yet, evaluate all, and write the table into ``out``."""
-    trained = {name: train(name, steps, out, configs, knobs, codes) for name in TITLES}
+    trained = {name: train(name, steps, out, configs, knobs, codes) for name in (OURS, *baselines)}
     methods = methods_of(trained, weights)
     about = {
         "data": f"baselines, {steps} optimiser steps each",
@@ -106,15 +107,18 @@ def main(
     image_size: int = typer.Option(None, help="Side of the training images. Default: the config's."),
     num_workers: int = typer.Option(None, help="Data workers. Default: the config's."),
     quick: bool = typer.Option(False, "--quick", help="The quick grid."),
+    baseline: list[str] = typer.Option(list(TARGETS), help="unet or restormer; again for both. Default: both."),
     only: str = typer.Option(None, help="Train one of ours, unet, restormer and stop there."),
 ) -> None:
     """Train, evaluate and write report.html, summary.json and cases.csv."""
     knobs = {"sample_dir": sample_dir, "head": head, "image_size": image_size, "num_workers": num_workers}
     given = {name: str(knob) if isinstance(knob, Path) else knob for name, knob in knobs.items() if knob is not None}
+    if not TARGETS.keys() >= set(baseline):
+        raise typer.BadParameter(f"got {baseline}; allowed are {', '.join(TARGETS)}.", param_hint="--baseline")
     if only is not None:
         print(train(only, steps, out, config, given, codes))
         return
-    for path in compare(out, steps, builtin_grid(quick), weights, config, given, codes):
+    for path in compare(out, steps, builtin_grid(quick), weights, config, given, codes, baseline):
         print(path)
 
 
