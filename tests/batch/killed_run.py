@@ -22,7 +22,9 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 class Network(torch.nn.Module):
     """A quick stand-in: what is tested is the files."""
 
-    weight = torch.nn.Parameter(torch.zeros(1))
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def correct(self, image: torch.Tensor, **options) -> Correction:
         """Darker, with a map of a tenth of the image."""

@@ -17,8 +17,9 @@ from mocodis_monai import cli, correct_run
 from mocodis_monai.networks import Correction
 
 class Network(torch.nn.Module):  # takes no memory of its own
-    weight = torch.nn.Parameter(torch.zeros(1))
-    guidance = 0.0
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
     def correct(self, image, **options):
         one = torch.ones(len(image))
         return Correction(image * 0.9, image * 0.1, one, image * 0.5, one)
