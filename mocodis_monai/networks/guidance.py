@@ -119,4 +119,3 @@ def _blend(seen: LevelLogits, said: LevelLogits, strength: torch.Tensor) -> Leve
 def _place(corner: Corner, window: int, factor: int) -> tuple[slice, ...]:
     """Index of a window in (B, C, *grid)."""
     return (slice(None), slice(None), *(slice(factor * start, factor * (start + window)) for start in corner))
-
