@@ -43,7 +43,7 @@ from mocodis_monai.transforms import LoadSourced, RandKSpaceMotion, RandKSpaceMo
 BATCH_SIZE, IMAGE_SIZE = 8, 96
 """Images of an optimiser step: the default knobs of bundle/configs/train.yaml."""
 VOLUME = (181, 217, 181)
-"""The shape of Colin27; its slices are corrected ``BATCH_SIZE`` at a time."""
+"""The shape of Colin27."""
 TURNS = 5
 
 

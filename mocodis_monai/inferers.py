@@ -75,7 +75,7 @@ class VolumeCorrector:
         self,
         network: MotionCorrector,
         slice_axis: int | None = None,
-        batch_size: int = 8,
+        batch_size: int = 4,
         fidelity: float = 1.0,
         guidance: float | None = None,
         progress: bool = False,

@@ -15,7 +15,7 @@ from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelInd
 
 NUM_PASSES = 3
 """Parallel passes; the answer hardly changes after three."""
-OVERLAP = 2
+OVERLAP = 1
 """Coarse sites that neighbouring windows share."""
 FAMILIAR_NATS = (4.0, 5.0)
 """Below the first negative log-likelihood per token (nats) a window counts as familiar to the prior; above the second,
