@@ -22,7 +22,6 @@ from mocodis_monai.evaluation.methods import Method, Output, Uncorrected
 __all__ = ["Evaluation", "Example", "evaluate_cells"]
 
 
-
 class Example(NamedTuple):
     """A case to look at: slices ``(H, W)`` float32 on the scale on which the scan's bright end is one.
 
