@@ -69,7 +69,7 @@ class ResidualMethod:
         self.network = network.eval()
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
 
-    def correct(self, case: Case, num_samples: int = 0) -> Output:
+    def correct(self, case: Case) -> Output:
         start = time.perf_counter()
         slices = case.moved.movedim(case.slice_axis, 0).unsqueeze(1)
         scale = slices.quantile(0.995)

@@ -98,7 +98,8 @@ class VolumeCorrector:
         Args:
             data: (x, y, z).
             spacing_mm: voxel size, (3,).
-            on_progress: called after each batch with the number of slices done and of all there are to do.
+            on_progress: called after each batch with the number of slices done and of all there are to do; what it
+                raises ends the correction.
         """
         axis = self.slice_axis
         if axis is None:
@@ -110,18 +111,17 @@ class VolumeCorrector:
         images = {name: torch.zeros_like(slices) for name in ("uncertainty", "artifact_map")}
         images["corrected"] = slices.clone()
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
-        bar = tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress)
-        for number, batch in enumerate(filled.split(self.batch_size)):
-            moved = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
-            with mixed_precision(self.device):
-                result = self.network.correct(moved, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
-            for name, whole in images.items():
-                whole[batch] = getattr(result, name).squeeze(1).float().cpu()
-            score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
-            bar.update(len(batch))
-            if on_progress is not None:
-                on_progress(number * self.batch_size + len(batch), len(filled))
-        bar.close()
+        with tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress) as bar:
+            for number, batch in enumerate(filled.split(self.batch_size)):
+                moved = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
+                with mixed_precision(self.device):
+                    result = self.network.correct(moved, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
+                for name, whole in images.items():
+                    whole[batch] = getattr(result, name).squeeze(1).float().cpu()
+                score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
+                bar.update(len(batch))
+                if on_progress is not None:
+                    on_progress(number * self.batch_size + len(batch), len(filled))
         for name in images.keys() - {"artifact_map"}:
             images[name] *= scale
         volumes = {name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}

@@ -36,7 +36,7 @@ class Ledger:
         folder: where the results lie.
 
     Raises:
-        InputError: there are records that cannot be read.
+        InputError: ``results.jsonl`` is there and cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,8 +137,7 @@ def _records(content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _checksum(path: Path) -> str | None:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
     try:
-        return sha256_of(files)
+        return sha256_of(sorted(path.iterdir()) if path.is_dir() else [path])
     except OSError:
         return None

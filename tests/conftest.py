@@ -53,9 +53,28 @@ def small_corrector(awaken) -> Callable[..., MotionCorrector]:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = MotionCorrector(**{**sizes, **changes})
-        return awaken(network) if awake else network
+        return _calibrated(awaken(network)) if awake else network
 
     return make
+
+
+def _calibrated(network: MotionCorrector) -> MotionCorrector:
+    """The network after one look at images, as training would begin: as drawn, all images get one and the same code."""
+    norms = [part for part in network.vqvae.modules() if hasattr(part, "running_mean")]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the average over all batches: this one
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(2)
+        clean = torch.rand(2, 1, *(32,) * network.spatial_dims)
+        network.train().reconstruct(clean.roll(3, dims=2).lerp(clean, 0.5), clean)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    final = network.vqvae.score_head[-1]
+    with torch.no_grad():
+        final.weight.mul_(20)  # scores that differ from image to image, all above what opens the gate
+        final.bias.add_(2)
+    return network
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +93,46 @@ def open_dataset(path: Path, pixels: bool = False) -> FileDataset:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the warnings and log lines of pydicom, which may quote the header, and the checks that make them."""
-    logger, checks = logging.getLogger("pydicom"), pydicom.config.settings
-    level, mode = logger.level, checks.reading_validation_mode
-    logger.setLevel(logging.CRITICAL + 1)
-    checks.reading_validation_mode = pydicom.config.IGNORE
+    """Silence the warnings and log lines of pydicom, which may quote the header, and the checks that make them.
+
+    Several threads may be inside at once: what is switched off is the process's, so it stays off until the last leaves.
+    """
+    _SILENCE.enter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        checks.reading_validation_mode = mode
-        logger.setLevel(level)
+        _SILENCE.leave()
+
+
+class _Silence:
+    """Counts who is inside :func:`quiet`: the first one switches off, the last one restores what was before."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.restore = threading.Lock(), 0, ExitStack()
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self._switch_off()
+            self.inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.restore.close()
+
+    def _switch_off(self) -> None:
+        logger, checks = logging.getLogger("pydicom"), pydicom.config.settings
+        self.restore.callback(logger.setLevel, logger.level)
+        self.restore.callback(setattr, checks, "reading_validation_mode", checks.reading_validation_mode)
+        self.restore.enter_context(warnings.catch_warnings())
+        logger.setLevel(logging.CRITICAL + 1)
+        checks.reading_validation_mode = pydicom.config.IGNORE
+        warnings.simplefilter("ignore")
+
+
+_SILENCE = _Silence()
 
 
 def shown(value: Any) -> str:

@@ -134,13 +134,3 @@ def _check_regions(regions: Sequence[str]) -> None:
     unknown = sorted(set(regions) - set(REGIONS))
     if unknown or not regions:
         raise ValueError(f"regions is {list(regions)}; allowed are {list(REGIONS)}. Pass at least one.")
-
-
-def check_disjoint_subjects(training: Sequence[Record], validation: Sequence[Record]) -> None:
-    """Raise ValueError where a subject is both in the training and in the validation records."""
-    shared = sorted({r["subject"] for r in training} & {r["subject"] for r in validation})
-    if shared:
-        raise ValueError(
-            f"validation shares {len(shared)} subjects with training, for example {shared[:3]}; a subject "
-            "may be in one split only. Choose first_seed past the last training seed, or other volumes."
-        )

@@ -23,7 +23,7 @@ class Output(NamedTuple):
         seconds: wall time.
         score_mm: motion score that the method gives the scan; NaN if it gives none.
         surprise_nats: mean negative log-likelihood of the scan's own codes in the foreground; NaN likewise.
-        uncertainty: ``(x, y, z)``, None unless it was asked for and the method has one.
+        uncertainty: ``(x, y, z)`` in the units of the scan; None if the method has none.
     """
 
     image: torch.Tensor

@@ -22,7 +22,6 @@ from mocodis_monai.evaluation.methods import Method, Output, Uncorrected
 __all__ = ["Evaluation", "Example", "evaluate_cells"]
 
 
-
 class Example(NamedTuple):
     """A case to look at: slices ``(H, W)`` float32 on the scale on which the scan's bright end is one.
 
@@ -46,6 +45,11 @@ class Example(NamedTuple):
     pixel_mm: tuple[float, float]
     motion: dict[str, Any]
     orientation: str
+
+    @property
+    def gain(self) -> float:
+        """What the first method gains, by which the rank goes."""
+        return _gain(self.before, self.after)
 
 
 class Evaluation(NamedTuple):
@@ -71,7 +75,6 @@ def evaluate_cells(
     methods: Sequence[Method],
     about: dict[str, Any] | None = None,
     progress: bool = False,
-    num_cells: int | None = None,
     examples: bool = True,
 ) -> Evaluation:
     """Measure each method on each case; one cell is in memory at a time.
@@ -81,14 +84,13 @@ def evaluate_cells(
         methods: what is compared with the uncorrected scan; the report is about the first.
         about: entries for the report's head, such as the name of the weights.
         progress: show a progress bar.
-        num_cells: length of the progress bar.
         examples: keep pictures, which take another correction each.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
     rows: list[Row] = []
     kept: list[Example] = []
-    for _, found in tqdm(cells, desc="evaluating", unit="cell", total=num_cells, disable=not progress):
+    for _, found in tqdm(cells, desc="evaluating", unit="cell", disable=not progress):
         cases = list(found)
         measured = [[measure(case, m.name, m.correct(case)) for m in everything] for case in cases]
         rows += [row for lines in measured for row in lines]

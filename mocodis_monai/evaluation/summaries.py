@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -82,8 +83,8 @@ def in_order(found: list[Summary]) -> list[Summary]:
 
 
 def _median(values: list[float]) -> float:
-    ordered = sorted(value for value in values if math.isfinite(value))
-    return ordered[len(ordered) // 2] if ordered else math.nan
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.median(finite) if finite else math.nan
 
 
 def _plain(value: Any) -> Any:

@@ -184,16 +184,11 @@ def _highlights(examples: list[Example]) -> list[Example]:
     for severity in _present([example.cell.severity for example in examples]):
         found = [example for example in examples if example.cell.severity == severity]
         for rank in _RANKS:
-            ranked = sorted((e for e in found if e.rank == rank), key=_gain_of)
+            ranked = sorted((e for e in found if e.rank == rank), key=lambda example: example.gain)
             if ranked:
                 place = {"best": -1, "median": len(ranked) // 2, "worst": 0}[rank]
                 chosen.append(ranked[place])
     return chosen
-
-
-def _gain_of(example: Example) -> float:
-    gain = example.after.ssim - example.before.ssim
-    return gain if np.isfinite(gain) else example.after.aes - example.before.aes
 
 
 def _galleries(examples: list[Example]) -> list[tuple[str, list[tuple[str, list[Example]]]]]:

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import signal
-import time
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from mocodis_monai import batch
 from tests.batch.conftest import records, save_head, tree
 
 NAMES = ("a.nii.gz", "visit 2/b.nii", "visit 2/c.nii.gz")
@@ -40,8 +40,8 @@ def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study,
     assert correct(study, tmp_path / "three", "--no-picture", "--jobs", 3) == 0
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
     assert correct(study / "a.nii.gz", tmp_path / "alone.nii.gz", "--no-picture") == 0
-    batch, alone = (nib.load(p) for p in (tmp_path / "one" / "a_corrected.nii.gz", tmp_path / "alone.nii.gz"))
-    np.testing.assert_array_equal(batch.get_fdata(), alone.get_fdata())
+    one, alone = (nib.load(p) for p in (tmp_path / "one" / "a_corrected.nii.gz", tmp_path / "alone.nii.gz"))
+    np.testing.assert_array_equal(one.get_fdata(), alone.get_fdata())
 
 
 @pytest.mark.parametrize("error", [ValueError("DOE^JOHN"), MemoryError(), RuntimeError("can't allocate memory")])
@@ -141,13 +141,14 @@ def test_runs_into_one_folder_keep_each_others_records(tmp_path, correct):
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(study, tmp_path, correct, network, monkeypatch, capsys):
-    work = network.correct
+    work, make, runs = network.correct, batch._Run, []
 
     def interrupted(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.5)  # until the main thread has seen it
+        assert runs[0].stop.wait(60)  # until the main thread has seen it, however busy the machine is
         return work(*args, **kwargs)
 
+    monkeypatch.setattr(batch, "_Run", lambda *parts: runs.append(make(*parts)) or runs[-1])
     monkeypatch.setattr(network, "correct", interrupted)
     # Python does not listen to Ctrl-C where it was started in the background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -40,7 +40,6 @@ def test_shape_and_affine_are_kept_and_a_run_repeats(image, correct, tmp_path_fa
         assert after.shape == image.shape and after.get_data_dtype() == np.float32
         np.testing.assert_array_equal(after.affine, nib.load(folder / "in.nii.gz").affine)
         assert np.isfinite(after.get_fdata()).all()
-    # The uncertainty draws random numbers: from a fixed seed.
     for end in (".nii.gz", "_uncertainty.nii.gz"):
         assert (folder / f"a{end}").read_bytes() == (folder / f"b{end}").read_bytes()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from mocodis_monai import __version__
 from mocodis_monai.data.dicom import read_dicom
 from mocodis_monai.data.dicom_derived import write_derived
+from mocodis_monai.data.dicom_files import quiet
 
 KEPT = (
     "PatientName",
@@ -239,6 +241,24 @@ def test_the_patient_is_kept_to_the_byte_and_never_spoken_of(tmp_path, caplog, c
     derived = pydicom.dcmread(tmp_path / "out" / "IM000001.dcm")
     assert derived.get_item("PatientName").value == raw and str(derived.PatientName) == name
     assert not caught and not caplog.records and capfd.readouterr() == ("", "")
+
+
+def test_while_any_thread_reads_nothing_is_spoken_and_then_all_is_as_before():
+    """As with ``--jobs 2``: the first thread to be done must not let the other one's patient be named."""
+    logger, checks = logging.getLogger("pydicom"), pydicom.config.settings
+    before = logger.level, checks.reading_validation_mode, warnings.filters[:]
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    try:
+        with warnings.catch_warnings(record=True) as caught:  # a record of what the filters let through
+            warnings.warn("Doe^John", UserWarning, stacklevel=1)
+        assert not caught and not logger.isEnabledFor(logging.CRITICAL)
+        assert checks.reading_validation_mode == pydicom.config.IGNORE
+    finally:
+        second.__exit__(None, None, None)
+    assert (logger.level, checks.reading_validation_mode, warnings.filters[:]) == before
 
 
 def test_a_long_description_keeps_its_suffix_within_64_characters(tmp_path):

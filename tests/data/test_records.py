@@ -1,16 +1,11 @@
-"""Records list what to load; subjects stay in one split; slices are cut in canonical orientation."""
+"""Records list what to load; slices are cut in canonical orientation."""
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from mocodis_monai.data.phantom import REGIONS
-from mocodis_monai.data.records import (
-    check_disjoint_subjects,
-    phantom_records,
-    slice_records,
-    twin_records,
-)
+from mocodis_monai.data.records import phantom_records, slice_records, twin_records
 from mocodis_monai.data.slices import read_canonical, read_slice
 
 
@@ -85,10 +80,3 @@ def test_twins_of_no_volume_are_refused():
         twin_records(1, volume_share=0.4)
     with pytest.raises(ValueError, match="'foot'"):
         twin_records(1, regions=["foot"])
-
-
-def test_a_subject_in_two_splits_is_refused():
-    training = phantom_records(10, first_seed=0)
-    check_disjoint_subjects(training, phantom_records(5, first_seed=10))
-    with pytest.raises(ValueError, match=r"shares 1 subjects.*phantom_9"):
-        check_disjoint_subjects(training, phantom_records(5, first_seed=9))

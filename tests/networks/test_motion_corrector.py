@@ -22,6 +22,15 @@ def buffers_of(network: MotionCorrector) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.named_buffers()}
 
 
+def test_the_small_corrector_tells_images_apart(small_corrector, image_pair):
+    """Else no test of codes, scores and maps that uses it could fail."""
+    network = small_corrector().eval()
+    for level in network.true_codes(image_pair.clean).codebooks().values():
+        assert len(level.indices.unique()) > 4
+    first, second = network.correct(image_pair.moved).motion_score_mm
+    assert abs(first - second) > 0.05
+
+
 @pytest.mark.parametrize("size", ODD_SIZES)
 def test_any_size_comes_back_at_its_own_size(small_corrector, size):
     network = small_corrector(guidance=1.0).eval()

@@ -71,6 +71,7 @@ def test_the_summary_is_that_of_the_rows(evaluation, files):
     assert severe["num_cases"] == len(after)
     assert severe["means"]["ssim"] == pytest.approx(np.mean(list(after.values())))
     assert severe["made_worse"] == pytest.approx(np.mean(lost))
+    assert summary["uncertainty_rank_correlation"] == pytest.approx(np.median(evaluation.rank_correlations))
     assert severe["gains"]["ssim"]["low"] <= severe["gains"]["ssim"]["mean"] <= severe["gains"]["ssim"]["high"]
 
 
