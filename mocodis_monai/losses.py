@@ -144,7 +144,7 @@ class CorrectionLoss(nn.Module):
         refined = (balance / mean_over_processes(balance.mean()) * _error_per_image(output.refined, clean)).mean()
         codes_only = F.l1_loss(output.codes_only, clean)
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
-        apart = [F.mse_loss(seen, true) for seen, true in zip(output.content, output.true_content, strict=True)]
+        apart = [F.mse_loss(seen.float(), true) for seen, true in zip(output.content, output.true_content, strict=True)]
         consistency = torch.stack(nats + apart).sum()
         structure = structural_loss(output.refined, clean) if self.structure_weight else torch.zeros(())
         score = score_loss(output.score_px, displacement_px)

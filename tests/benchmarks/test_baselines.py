@@ -19,9 +19,6 @@ from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.networks.gate import RESIDUAL_SHARE
 
-needs_newer_torch = pytest.mark.skipif(
-    torch.__version__.startswith("2.6"), reason="torch 2.6 cannot train MONAI's BasicUNet in bfloat16 on the CPU"
-)
 TINY = {"image_size": 64, "batch_size": 2, "num_workers": 0, "num_validation_images": 1}
 
 
@@ -105,7 +102,6 @@ def eight_steps(tmp_path_factory):
     return out, train("unet", 8, out, knobs=TINY)
 
 
-@needs_newer_torch
 def test_training_goes_through_its_stages_and_is_not_done_again(eight_steps):
     out, first = eight_steps
     records = {path.parent.name: json.loads(path.read_text()) for path in out.rglob("seconds.json")}
@@ -116,7 +112,6 @@ def test_training_goes_through_its_stages_and_is_not_done_again(eight_steps):
     assert first.weights.stat().st_mtime_ns == before
 
 
-@needs_newer_torch
 def test_a_training_that_was_killed_ends_as_if_it_had_not_been(eight_steps, tmp_path):
     out, whole = eight_steps
     shutil.copytree(out, tmp_path / "broken")
@@ -145,7 +140,6 @@ def test_ours_starts_from_given_codes_with_a_fresh_branch(tmp_path):
     assert not any(torch.equal(start[name], given[name]) for name in fresh if start[name].is_floating_point())
 
 
-@needs_newer_torch
 def test_the_table_has_ours_and_every_baseline(tmp_path):
     grid = Grid(("knee",), ("sudden",), (3.5,), num_subjects=1)
     files = compare(tmp_path, 8, grid, knobs=TINY)
