@@ -40,6 +40,18 @@ STAGES = (Stage("image", 0.7, 0.0008), Stage("structure", 0.3, 0.0005, structure
 """All networks go through these: the image error first, then with structural similarity."""
 
 
+class Part(NamedTuple):
+    """One stage of one network's training: steps, folder, the weights it starts from, and the workflow's entries."""
+
+    network: str
+    stage: Stage
+    steps: int
+    out: Path
+    weights: Path | None
+    configs: Sequence[str]
+    knobs: dict[str, Any]
+
+
 class Trained(NamedTuple):
     """A trained network and what it took; training time is summed over all runs that it was resumed in."""
 
@@ -72,7 +84,7 @@ def train(
         weights = _with_fresh_branch(codes, folder / "codes.pt")
     seconds = 0.0
     for stage, count in zip(stages, steps_of(stages, steps)):
-        weights = _train_stage(name, stage, count, folder / stage.name, weights, configs, knobs or {})
+        weights = _train_stage(Part(name, stage, count, folder / stage.name, weights, configs, knobs or {}))
         seconds += json.loads((folder / stage.name / "seconds.json").read_text())["seconds"]
     assert weights is not None
     return Trained(weights, seconds)
@@ -104,57 +116,42 @@ def _with_fresh_branch(codes: Path, path: Path) -> Path:
     return path
 
 
-def _train_stage(
-    name: str,
-    stage: Stage,
-    steps: int,
-    out: Path,
-    weights: Path | None,
-    configs: Sequence[str],
-    knobs: dict[str, Any],
-) -> Path:
+def _train_stage(part: Part) -> Path:
+    out = part.out
     record, trained = out / "seconds.json", out / "model.pt"
     before = json.loads(record.read_text()) if record.is_file() else {"steps": 0, "seconds": 0.0}
-    if before["steps"] < steps or not trained.is_file():
+    if before["steps"] < part.steps or not trained.is_file():
         out.mkdir(parents=True, exist_ok=True)
         set_determinism(SEED)  # the network is made before the workflow seeds itself
-        parser = _workflow(name, stage, steps, out, weights, configs, knobs)
+        parser = _workflow(part)
         trainer = parser.get_parsed_content("train#trainer")
         trainer.add_event_handler("EPOCH_COMPLETED", _Clock(record, before["seconds"]))
         parser.get_parsed_content("training")
     return trained
 
 
-def _workflow(
-    name: str,
-    stage: Stage,
-    steps: int,
-    out: Path,
-    weights: Path | None,
-    configs: Sequence[str],
-    knobs: dict[str, Any],
-) -> ConfigParser:
+def _workflow(part: Part) -> ConfigParser:
     folder = Path(bundle_root()) / "configs"
     parser = ConfigParser()
-    parser.read_config([str(folder / config) for config in configs])
-    epochs = max(count for count in range(1, CHECKPOINTS + 1) if steps % count == 0)
+    parser.read_config([str(folder / config) for config in part.configs])
+    epochs = max(count for count in range(1, CHECKPOINTS + 1) if part.steps % count == 0)
     changes: dict[str, Any] = {
         "max_epochs": epochs,
-        "iterations_per_epoch": steps // epochs,
-        "codes_iterations": steps if stage is CODES else 0,
-        "learning_rate": stage.learning_rate,
-        "loss#structure_weight": stage.structure_weight,
+        "iterations_per_epoch": part.steps // epochs,
+        "codes_iterations": part.steps if part.stage is CODES else 0,
+        "learning_rate": part.stage.learning_rate,
+        "loss#structure_weight": part.stage.structure_weight,
         "val_interval": epochs + 1,  # the table is the validation
         "num_validation_images": 1,
-        "initial_weights": "" if weights is None else str(weights),
-        "output_dir": str(out),
+        "initial_weights": "" if part.weights is None else str(part.weights),
+        "output_dir": str(part.out),
         "resume": True,
         "seed": SEED,
-        **knobs,
+        **part.knobs,
     }
-    if name in TARGETS:
+    if part.network in TARGETS:
         changes |= {
-            "network_def": {"_target_": TARGETS[name]},
+            "network_def": {"_target_": TARGETS[part.network]},
             "loss#_target_": "benchmarks.baseline_methods.ImageLoss",
             "train#step": {"_target_": "benchmarks.baseline_methods.ImageStep"},
         }
