@@ -21,7 +21,7 @@ def test_the_default_is_what_the_workflows_compute_in(monkeypatch):
 
 def test_every_way_that_is_not_compiled_gives_the_same_slices_to_the_precision_of_bfloat16(monkeypatch):
     monkeypatch.setattr(speed, "VOLUME", (64, 64, 3))
-    monkeypatch.setattr(speed, "BATCH_SIZE", 2)
+    monkeypatch.setattr(speed, "SLICES", 2)
     images = speed.moved_slices()
     results = [speed.slices_corrected(way, images)() for way in speed.WAYS if not way.compiled]
     assert not torch.equal(results[0], images)
