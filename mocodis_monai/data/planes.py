@@ -23,6 +23,8 @@ WARP_SHARE = 0.035
 WARP_KNOTS = (3, 7)
 THICK = 2.5
 """Volumes whose voxels are longer than wide by more than this give their own slices: other planes would be blurred."""
+FIELD_PX = 256
+"""Wider fields are sampled coarser, as if they had so many pixels: a small plane would show no more than a corner."""
 MIN_FOREGROUND = 0.15
 _TRIES = 20
 
@@ -36,7 +38,8 @@ def _coefficients(path: str) -> np.ndarray:
 def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarray:
     """A random plane through the volume at ``path``, (H, W) float32 in the volume's unit, not negative.
 
-    The pixel is 1 / zoom times the volume's smallest voxel size. What lies outside the volume is zero. Planes with
+    The pixel is 1 / zoom times the volume's smallest voxel size, or more where the volume is more than 256 voxels wide
+    (:data:`FIELD_PX`). What lies outside the volume is zero. Planes with
     little foreground are drawn again.
 
     Args:
@@ -77,7 +80,8 @@ def _draw_points(
     rows, columns = (axis for axis in range(3) if axis != across)
     tilt = Rotation.from_rotvec(np.deg2rad(rng.normal(0, 0 if thick else MAX_TILT_DEG / 2, 3)))
     axes = tilt.apply(np.eye(3))
-    pixel_mm = min(spacing_mm) / np.exp(rng.uniform(*np.log(ZOOM)))
+    coarser = max(1, shape[rows] / FIELD_PX, shape[columns] / FIELD_PX)
+    pixel_mm = coarser * min(spacing_mm) / np.exp(rng.uniform(*np.log(ZOOM)))
     grid = np.stack(np.meshgrid(*(np.arange(count) - (count - 1) / 2 for count in size), indexing="ij"))
     grid = grid * rng.choice([-1, 1], 2)[:, None, None] + _warp(size, rng)
     extent_mm = np.array(shape) * spacing_mm

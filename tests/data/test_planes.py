@@ -63,6 +63,17 @@ def test_planes_never_fold_and_zoom_within_bounds():
     assert np.ptp(areas) > 0.5
 
 
+def test_the_same_object_in_finer_voxels_is_shown_as_large_once_it_is_wide():
+    def width_mm(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> float:
+        points = _draw_points(shape, spacing_mm, (64, 64), np.random.default_rng(5))
+        mm = np.moveaxis(points, 0, -1) * spacing_mm
+        return np.linalg.norm(mm[0, -1] - mm[0, 0])
+
+    at_256 = width_mm((256, 256, 256), (1.0, 1.0, 1.0))
+    assert width_mm((512, 512, 512), (0.5, 0.5, 0.5)) == pytest.approx(at_256, rel=0.1)  # the warp counts in pixels
+    assert width_mm((128, 128, 128), (0.5, 0.5, 0.5)) == pytest.approx(at_256 / 2, rel=0.1)
+
+
 def test_a_stack_of_thick_slices_gives_its_own_slices(tmp_path):
     """Each slice holds its own number all over, so a plane of any other cut, or between two, would mix numbers."""
     numbers = np.broadcast_to(np.arange(1, 7, dtype=np.float32), (40, 44, 6))
