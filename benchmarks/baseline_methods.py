@@ -54,22 +54,18 @@ def restormer(dim: int = 24, num_blocks: tuple[int, ...] = (2, 2, 2, 2), num_ref
 
 
 class ImageLoss(nn.Module):
-    """The image terms of :class:`mocodis_monai.losses.CorrectionLoss`, with its balance: the others need codes.
+    """The image terms of :class:`mocodis_monai.losses.CorrectionLoss`, with its weights: the others need codes."""
 
-    Args:
-        structure_weight: weight of the structural term.
-    """
-
-    def __init__(self, structure_weight: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.structure_weight, self.balance_floor = structure_weight, CorrectionLoss().balance_floor
+        ours = CorrectionLoss()
+        self.structure_weight, self.balance_floor = ours.structure_weight, ours.balance_floor
 
     def forward(self, prediction: torch.Tensor, moved: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """Mean absolute error of (B, 1, *spatial) images relative to what the motion did, and the structural term."""
         done, left = (abs(image - clean).flatten(1).mean(1) for image in (moved, prediction))
         balance = 1 / (done + self.balance_floor)
-        error = (balance / balance.mean() * left).mean()
-        return error + self.structure_weight * structural_loss(prediction, clean) if self.structure_weight else error
+        return (balance / balance.mean() * left).mean() + self.structure_weight * structural_loss(prediction, clean)
 
 
 class ImageStep:

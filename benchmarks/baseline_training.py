@@ -27,17 +27,13 @@ SEED = 2
 
 
 class Stage(NamedTuple):
-    """A part of a training, with a one-cycle schedule of its own; the stages of the released weights."""
+    """A part of a training, with a one-cycle schedule of its own."""
 
     name: str
-    share: float
     learning_rate: float
-    structure_weight: float = 0.0
 
 
-CODES = Stage("codes", CODES_SHARE, 0.001)
-STAGES = (Stage("image", 0.7, 0.0008), Stage("structure", 0.3, 0.0005, structure_weight=0.2))
-"""All networks go through these: the image error first, then with structural similarity."""
+CODES, CORRECTION = Stage("codes", 0.001), Stage("correction", 0.0008)
 
 
 class Part(NamedTuple):
@@ -78,23 +74,19 @@ def train(
         codes: weights whose codes ours starts from, its branch afresh; None spends :data:`CODES_SHARE` of the steps.
     """
     folder = out / name / f"{steps}_steps{'_on_codes' if name == OURS and codes else ''}"
-    stages = [*([CODES] if name == OURS and codes is None else []), *STAGES]
+    parts = {CORRECTION: steps}
+    if name == OURS and codes is None:
+        first = max(1, round(steps * CODES_SHARE))
+        parts = {CODES: first, CORRECTION: steps - first}
     weights: Path | None = None
     if name == OURS and codes is not None:
         weights = _with_fresh_branch(codes, folder / "codes.pt")
     seconds = 0.0
-    for stage, count in zip(stages, steps_of(stages, steps)):
+    for stage, count in parts.items():
         weights = _train_stage(Part(name, stage, count, folder / stage.name, weights, configs, knobs or {}))
         seconds += json.loads((folder / stage.name / "seconds.json").read_text())["seconds"]
     assert weights is not None
     return Trained(weights, seconds)
-
-
-def steps_of(stages: Sequence[Stage], steps: int) -> list[int]:
-    """Steps of each stage, at least one each, ``steps`` in all."""
-    first = [max(1, round(steps * stage.share)) for stage in stages if stage is CODES]
-    image = max(1, round((steps - sum(first)) * STAGES[0].share))
-    return [*first, image, steps - sum(first) - image]
 
 
 def load_network(name: str, weights: Path) -> nn.Module:
@@ -140,7 +132,6 @@ def _workflow(part: Part) -> ConfigParser:
         "iterations_per_epoch": part.steps // epochs,
         "codes_iterations": part.steps if part.stage is CODES else 0,
         "learning_rate": part.stage.learning_rate,
-        "loss#structure_weight": part.stage.structure_weight,
         "val_interval": epochs + 1,  # the table is the validation
         "num_validation_images": 1,
         "initial_weights": "" if part.weights is None else str(part.weights),

@@ -7,7 +7,7 @@ Each network is trained by the workflow of bundle/configs/train.yaml, on the sam
 number of optimiser steps, and all are evaluated on the grid of `mocodis evaluate`. What is fair, and what is not:
 
 - the same samples in the same order, intensity scale, batch size, optimiser, schedule, learning rates, seed and steps;
-- the same image loss: the error relative to what the motion did for 7 in 10 steps, then structural similarity as well;
+- the same image loss: the error relative to what the motion did, and structural similarity;
   the terms of ours that need codes have nothing to act on in a plain network;
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;

@@ -116,7 +116,7 @@ class CorrectionLoss(nn.Module):
     now; their score head goes on learning.
 
     Args:
-        structure_weight: w_s; zero until the branch has left the identity, or it stays there.
+        structure_weight: w_s; the absolute error alone rewards smoothing.
         codes_only_weight: w_o.
         consistency_weight: w_k.
         score_weight: w_t.
@@ -125,7 +125,7 @@ class CorrectionLoss(nn.Module):
 
     def __init__(
         self,
-        structure_weight: float = 0.0,
+        structure_weight: float = 0.2,
         codes_only_weight: float = 0.02,
         consistency_weight: float = 0.0002,
         score_weight: float = 0.1,
@@ -146,7 +146,7 @@ class CorrectionLoss(nn.Module):
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
         apart = [F.mse_loss(seen.float(), true) for seen, true in zip(output.content, output.true_content, strict=True)]
         consistency = torch.stack(nats + apart).sum()
-        structure = structural_loss(output.refined, clean) if self.structure_weight else torch.zeros(())
+        structure = structural_loss(output.refined, clean)
         score = score_loss(output.score_px, displacement_px)
         total = (
             refined

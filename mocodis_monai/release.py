@@ -88,6 +88,8 @@ def _what_changed(state: object) -> str:
     """Why a checkpoint of an earlier version does not fit; empty if it is none."""
     if isinstance(state, dict) and "vqvae.content_encoder.fine_quantizer.codebook" in state:
         return "it is older than the residual stages of the fine content codes; train again, or take the released one"
+    if isinstance(state, dict) and "fidelity_branch.codes_half.weight" in state:
+        return "it is older than the fidelity branch at full resolution; train again, or take the released one"
     return ""
 
 

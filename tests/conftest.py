@@ -41,7 +41,7 @@ def small_corrector(awaken) -> Callable[..., MotionCorrector]:
     def make(seed: int = 0, awake: bool = True, **changes) -> MotionCorrector:
         sizes = {
             "channels": (8, 8, 16),
-            "fidelity_channels": (8, 12, 16),
+            "fidelity_channels": (8, 8, 12, 16),
             "num_embeddings": (12, 20),  # different on each level, so that a mix-up shows
             "embedding_dim": 6,
             "fine_stages": 2,

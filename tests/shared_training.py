@@ -39,7 +39,7 @@ def make_network() -> MotionCorrector:
     torch.manual_seed(0)
     network = MotionCorrector(
         channels=(8, 8, 16),
-        fidelity_channels=(8, 12, 16),
+        fidelity_channels=(8, 8, 12, 16),
         num_embeddings=(12, 20),
         embedding_dim=6,
         fine_stages=2,

@@ -173,9 +173,14 @@ def test_the_corrector_comes_with_its_weights_ready_to_correct(tmp_path):
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in trained.state_dict().items())
 
 
-def test_a_checkpoint_of_an_earlier_version_hears_what_changed(network, tmp_path):
-    state = network.state_dict()
-    state["vqvae.content_encoder.fine_quantizer.codebook"] = torch.zeros(512, 8)
-    torch.save(state, tmp_path / "model.pt")
-    with pytest.raises(InputError, match="older than the residual stages of the fine content codes"):
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [
+        ("vqvae.content_encoder.fine_quantizer.codebook", "the residual stages of the fine content codes"),
+        ("fidelity_branch.codes_half.weight", "the fidelity branch at full resolution"),
+    ],
+)
+def test_a_checkpoint_of_an_earlier_version_hears_what_changed(network, tmp_path, entry, change):
+    torch.save(network.state_dict() | {entry: torch.zeros(512, 8)}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=f"older than {change}"):
         load_weights(network, tmp_path / "model.pt")

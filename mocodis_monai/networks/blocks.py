@@ -1,19 +1,17 @@
 """Building blocks shared by the networks: residual convolutions, axial attention, down and up steps.
 
-No normalisation layers stand in the convolution blocks: a corrector has to keep absolute intensities, and on a
-CPU they would be a third of the step time. The last convolution of every block starts at zero instead
-(Fixup, Zhang, Dauphin & Ma 2019, arXiv 1901.09321), so that each block starts as the identity.
+No normalisation layers stand in the blocks of the VQ-VAE: codes have to keep absolute intensities. The last convolution
+of such a block starts at zero instead (Fixup, Zhang, Dauphin & Ma 2019, arXiv 1901.09321), so that it starts as the
+identity. The fidelity branch only adds to an image, and learns faster with them.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
-from monai.networks.layers.factories import Conv
+from monai.networks.layers.factories import Conv, Norm
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
 
 def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int = 3) -> _ConvNd:
@@ -38,24 +36,6 @@ def start_at_zero(layer: _ConvNd | nn.Linear) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def keep_variance(network: nn.Module) -> None:
-    """Start every convolution that does not start at zero so that it keeps the variance of its input.
-
-    Without normalisation layers, torch's default (a third of the variance per layer) leaves next to nothing of the
-    image at the coarse levels, and a residual learner stays at the identity for hundreds of steps.
-    """
-    for module in network.modules():
-        if not isinstance(module, _ConvNd) or not module.weight.any():
-            continue
-        transposed = isinstance(module, _ConvTransposeNd)
-        # A transposed convolution with stride equal to its size puts one product per input channel on each site.
-        per_site = 1 if transposed else math.prod(module.kernel_size)
-        fan_in = module.in_channels // module.groups * per_site
-        nn.init.normal_(module.weight, std=fan_in**-0.5)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 class ResidualBlock(nn.Module):
     """``x + conv(relu(conv(relu(x))))`` with the second convolution starting at zero.
 
@@ -73,6 +53,31 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) -> (B, C, *spatial)."""
         return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class NormalisedBlock(nn.Module):
+    """``x + norm(conv(leaky(norm(conv(leaky(x))))))`` with instance normalisation over space.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels of input and output.
+    """
+
+    slope = 0.1
+    """Of the leaky rectifier, below zero."""
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        norm = Norm[Norm.INSTANCE, spatial_dims]
+        self.first = convolution(spatial_dims, channels, channels)
+        self.first_norm = norm(channels, affine=True)
+        self.second = convolution(spatial_dims, channels, channels)
+        self.second_norm = norm(channels, affine=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, *spatial) -> (B, C, *spatial)."""
+        hidden = self.first_norm(self.first(F.leaky_relu(x, self.slope)))
+        return x + self.second_norm(self.second(F.leaky_relu(hidden, self.slope)))
 
 
 class AxialAttention(nn.Module):

@@ -1,8 +1,9 @@
 """The branch that reads the clean codes off the moved image and refines what the codes draw.
 
 Codes alone lose detail: their own decoding of a *clean* image can be worse than a mildly moved input. So this
-encoder-decoder with skips predicts the clean codes on both levels (the evidence), takes their posterior-mean
-embeddings back in, sees the image that they decode to, and adds what is missing: output = input + residual.
+encoder-decoder with skips (after Ronneberger, Fischer & Brox 2015, arXiv 1505.04597) predicts the clean codes on both
+levels (the evidence), takes their posterior-mean embeddings back in, sees the image that they decode to, and adds what
+is missing: output = input + residual.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks.blocks import (
-    GlobalBlock,
+    AxialAttention,
     Modulation,
-    ResidualBlock,
+    NormalisedBlock,
     convolution,
     fold,
-    keep_variance,
     start_at_zero,
     unfold,
 )
 
 
 class CoarseEvidence(NamedTuple):
-    """Encoder features at 1/2 and 1/4, the bottleneck at 1/8, and the coarse code logits (B, codes, *1/8)."""
+    """Encoder features at 1/1, 1/2 and 1/4, the bottleneck at 1/8, and the coarse code logits (B, codes, *1/8)."""
 
+    full: torch.Tensor
     half: torch.Tensor
     quarter: torch.Tensor
     eighth: torch.Tensor
@@ -50,7 +51,7 @@ class FidelityBranch(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: features at 1/2, 1/4 and 1/8 of the resolution.
+        channels: features at 1/1, 1/2, 1/4 and 1/8 of the resolution.
         num_embeddings: content codes, coarse and fine.
         embedding_dim: channels of a content code.
         condition_channels: channels of the motion condition on the 1/8 grid.
@@ -59,56 +60,52 @@ class FidelityBranch(nn.Module):
     def __init__(
         self,
         spatial_dims: int,
-        channels: tuple[int, int, int],
+        channels: tuple[int, int, int, int],
         num_embeddings: tuple[int, int],
         embedding_dim: int,
         condition_channels: int,
     ) -> None:
         super().__init__()
-        half, quarter, eighth = channels
-        self.to_half = nn.Sequential(
-            fold(spatial_dims, 1, half), ResidualBlock(spatial_dims, half), ResidualBlock(spatial_dims, half)
-        )
-        self.to_quarter = nn.Sequential(
-            fold(spatial_dims, half, quarter),
-            ResidualBlock(spatial_dims, quarter),
-            ResidualBlock(spatial_dims, quarter),
-        )
-        self.to_eighth = nn.Sequential(fold(spatial_dims, quarter, eighth), GlobalBlock(spatial_dims, eighth))
+        full, half, quarter, eighth = channels
+        self.to_full = nn.Sequential(convolution(spatial_dims, 1, full), NormalisedBlock(spatial_dims, full))
+        self.to_half = nn.Sequential(fold(spatial_dims, full, half), *_two_blocks(spatial_dims, half))
+        self.to_quarter = nn.Sequential(fold(spatial_dims, half, quarter), *_two_blocks(spatial_dims, quarter))
+        self.to_eighth = fold(spatial_dims, quarter, eighth)
         self.motion = Modulation(spatial_dims, condition_channels, eighth)
-        self.bottleneck = GlobalBlock(spatial_dims, eighth)
+        self.bottleneck = nn.Sequential(
+            NormalisedBlock(spatial_dims, eighth),
+            AxialAttention(spatial_dims, eighth),
+            *_two_blocks(spatial_dims, eighth),
+        )
         self.coarse_logits = convolution(spatial_dims, eighth, num_embeddings[0], kernel_size=1)
         self.coarse_in = convolution(spatial_dims, embedding_dim, eighth, kernel_size=1)
 
         self.up_quarter = unfold(spatial_dims, eighth, quarter)
         self.merge_quarter = convolution(spatial_dims, 2 * quarter, quarter, kernel_size=1)
-        self.quarter_body = nn.Sequential(ResidualBlock(spatial_dims, quarter), ResidualBlock(spatial_dims, quarter))
+        self.quarter_body = nn.Sequential(*_two_blocks(spatial_dims, quarter))
         self.fine_logits = convolution(spatial_dims, quarter, num_embeddings[1], kernel_size=1)
         self.detail = convolution(spatial_dims, quarter, embedding_dim, kernel_size=1)
         self.fine_in = convolution(spatial_dims, embedding_dim, quarter, kernel_size=1)
 
         self.up_half = unfold(spatial_dims, quarter, half)
-        self.codes_half = fold(spatial_dims, 2, half)
-        self.merge_half = convolution(spatial_dims, 3 * half, half, kernel_size=1)
-        self.half_body = nn.Sequential(ResidualBlock(spatial_dims, half), ResidualBlock(spatial_dims, half))
-        self.to_full = unfold(spatial_dims, half, 8)
-        self.to_residual = convolution(spatial_dims, 8, 1)
-        keep_variance(self)
-        self._start_without_codes()
-
-    @torch.no_grad()
-    def _start_without_codes(self) -> None:
-        """Start with no residual and no say for the codes: until they mean something they are only noise."""
-        for layer in (self.to_residual, self.detail, self.coarse_in, self.fine_in):
+        self.merge_half = convolution(spatial_dims, 2 * half, half, kernel_size=1)
+        self.half_body = nn.Sequential(*_two_blocks(spatial_dims, half))
+        self.up_full = unfold(spatial_dims, half, full)
+        self.drawn_in = convolution(spatial_dims, 1, full)
+        self.merge_full = convolution(spatial_dims, 2 * full, full, kernel_size=1)
+        self.full_body = NormalisedBlock(spatial_dims, full)
+        self.to_residual = convolution(spatial_dims, full, 1)
+        # No residual at the start, and no say for the codes: until they mean something they are only noise.
+        for layer in (self.to_residual, self.detail, self.coarse_in, self.fine_in, self.drawn_in):
             start_at_zero(layer)
-        self.codes_half.weight[:, 1].zero_()
 
     def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseEvidence:
         """Image (B, 1, *spatial) and motion condition (B, K, *1/8) -> what it says of the coarse codes."""
-        half = self.to_half(image)
+        full = self.to_full(image)
+        half = self.to_half(full)
         quarter = self.to_quarter(half)
         eighth = self.bottleneck(self.motion(self.to_eighth(quarter), condition))
-        return CoarseEvidence(half, quarter, eighth, self.coarse_logits(F.relu(eighth)))
+        return CoarseEvidence(full, half, quarter, eighth, self.coarse_logits(F.relu(eighth)))
 
     def read_fine(self, seen: CoarseEvidence, coarse_embedding: torch.Tensor) -> FineEvidence:
         """Coarse evidence and the coarse embedding (B, C, *1/8) -> what the image says of the fine codes."""
@@ -123,6 +120,11 @@ class FidelityBranch(nn.Module):
     ) -> torch.Tensor:
         """The refined image (B, 1, *spatial): ``image`` plus a residual that also sees ``codes_only``."""
         up = self.up_half(fine.quarter + self.fine_in(fine_embedding))
-        drawn = self.codes_half(torch.cat([image, codes_only], dim=1))
-        half = self.half_body(self.merge_half(torch.cat([up, seen.half, drawn], dim=1)))
-        return image + self.to_residual(F.relu(self.to_full(half)))
+        half = self.half_body(self.merge_half(torch.cat([up, seen.half], dim=1)))
+        beside = seen.full + self.drawn_in(codes_only)
+        full = self.full_body(self.merge_full(torch.cat([self.up_full(half), beside], dim=1)))
+        return image + self.to_residual(F.leaky_relu(full, NormalisedBlock.slope))
+
+
+def _two_blocks(spatial_dims: int, channels: int) -> list[nn.Module]:
+    return [NormalisedBlock(spatial_dims, channels) for _ in range(2)]

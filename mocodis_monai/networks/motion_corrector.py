@@ -43,7 +43,7 @@ class MotionCorrector(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         channels: VQ-VAE features at 1/2, 1/4 and 1/8 of the resolution.
-        fidelity_channels: the same for the fidelity branch.
+        fidelity_channels: features of the fidelity branch at 1/1, 1/2, 1/4 and 1/8.
         num_embeddings: content codes, coarse and fine.
         embedding_dim: channels of a content code.
         fine_stages: stages in which the fine content codes are told.
@@ -58,7 +58,7 @@ class MotionCorrector(nn.Module):
         self,
         spatial_dims: int = 2,
         channels: tuple[int, int, int] = (32, 64, 96),
-        fidelity_channels: tuple[int, int, int] = (48, 96, 112),
+        fidelity_channels: tuple[int, int, int, int] = (24, 64, 112, 160),
         num_embeddings: tuple[int, int] = (512, 512),
         embedding_dim: int = 16,
         fine_stages: int = 4,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mocodis_monai.networks.blocks import AxialAttention, GlobalBlock, Modulation, ResidualBlock, fold, unfold
+from mocodis_monai.networks.blocks import (
+    AxialAttention,
+    GlobalBlock,
+    Modulation,
+    NormalisedBlock,
+    ResidualBlock,
+    fold,
+    unfold,
+)
 
 SPATIAL = {2: (6, 10), 3: (4, 6, 2)}
 
@@ -19,6 +27,15 @@ def test_a_new_block_is_the_identity_and_a_trained_one_is_not(block, spatial_dim
     changed = awaken(network)(x)
     assert changed.shape == x.shape
     assert not torch.allclose(changed, x)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_what_a_normalised_block_adds_has_unit_variance_in_each_image(spatial_dims):
+    block, spatial = NormalisedBlock(spatial_dims, 4), (8,) * spatial_dims
+    x = torch.randn(2, 4, *spatial) * torch.tensor([1.0, 50.0]).reshape(2, *(1,) * (spatial_dims + 1))
+    added = (block(x) - x).flatten(2)
+    torch.testing.assert_close(added.mean(2), torch.zeros(2, 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(added.std(2, correction=0), torch.ones(2, 4), atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

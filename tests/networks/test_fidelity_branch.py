@@ -11,7 +11,7 @@ from mocodis_monai.networks import FidelityBranch
 @pytest.mark.parametrize("spatial", [(32, 48), (16, 16, 32)])
 def test_evidence_on_both_grids_and_a_residual_that_starts_at_zero(spatial, awaken):
     dims = len(spatial)
-    branch = FidelityBranch(dims, (8, 12, 16), (12, 20), 6, 5)
+    branch = FidelityBranch(dims, (8, 8, 12, 16), (12, 20), 6, 5)
     eighth, quarter = (tuple(size // factor for size in spatial) for factor in (8, 4))
     image, condition = torch.rand(2, 1, *spatial), torch.randn(2, 5, *eighth)
 
@@ -31,7 +31,7 @@ def test_evidence_on_both_grids_and_a_residual_that_starts_at_zero(spatial, awak
 @pytest.mark.parametrize("given", ["condition", "coarse_embedding", "fine_embedding", "codes_only"])
 def test_the_refined_image_depends_on_all_that_it_is_given(given, awaken):
     torch.manual_seed(0)
-    branch = awaken(FidelityBranch(2, (8, 12, 16), (12, 20), 6, 5))
+    branch = awaken(FidelityBranch(2, (8, 8, 12, 16), (12, 20), 6, 5))
     image = torch.rand(1, 1, 32, 32)
     values = {
         "condition": torch.randn(1, 5, 4, 4),
@@ -48,19 +48,24 @@ def test_the_refined_image_depends_on_all_that_it_is_given(given, awaken):
     assert not torch.allclose(run({**values, given: values[given] + 1}), run(values))
 
 
-def test_the_image_reaches_the_coarse_levels_at_full_strength():
-    # torch's default start would leave about a fifth of it at 1/8 of the resolution.
+def test_an_image_made_brighter_gets_a_residual_of_the_same_size(awaken):
+    # Instance normalisation takes the scale out of what the branch sees; the residual is not brighter by it.
     torch.manual_seed(0)
-    branch = FidelityBranch(2, (48, 96, 112), (64, 64), 8, 16)
-    image = torch.randn(2, 1, 64, 64)
-    seen = branch.read_coarse(image, torch.zeros(2, 16, 8, 8))
-    for level in (seen.half, seen.quarter, seen.eighth):
-        assert 0.7 < level.std().item() < 1.4
+    branch = awaken(FidelityBranch(2, (8, 8, 12, 16), (12, 20), 6, 5)).double()
+    image, embedding = torch.rand(1, 1, 64, 64, dtype=torch.float64), torch.zeros(1, 6, 8, 8, dtype=torch.float64)
+
+    def residual(scale: float) -> torch.Tensor:
+        moved = scale * image
+        seen = branch.read_coarse(moved, moved.new_zeros(1, 5, 8, 8))
+        fine = branch.read_fine(seen, embedding)
+        return branch.refine(moved, seen, fine, moved.new_zeros(1, 6, 16, 16), torch.zeros_like(moved)) - moved
+
+    assert 0.5 < residual(3.0).std() / residual(1.0).std() < 2
 
 
 def test_the_codes_have_no_say_at_the_start_but_learn_one():
     torch.manual_seed(0)
-    branch = FidelityBranch(2, (8, 12, 16), (12, 20), 6, 5)
+    branch = FidelityBranch(2, (8, 8, 12, 16), (12, 20), 6, 5)
     torch.nn.init.normal_(branch.to_residual.weight)
     image, condition = torch.rand(1, 1, 32, 32), torch.zeros(1, 5, 4, 4)
 
@@ -71,5 +76,5 @@ def test_the_codes_have_no_say_at_the_start_but_learn_one():
 
     assert torch.equal(run(1.0), run(-3.0))
     run(1.0).square().mean().backward()
-    for weight in (branch.coarse_in.weight, branch.fine_in.weight, branch.codes_half.weight):
+    for weight in (branch.coarse_in.weight, branch.fine_in.weight, branch.drawn_in.weight):
         assert weight.grad.abs().sum() > 0

@@ -232,10 +232,10 @@ def test_reading_codes_gives_what_the_prior_takes(small_corrector, image_pair):
     assert condition.shape == (2, 2 * 4 + 1)
 
 
-def test_weights_of_the_released_network_stay_under_20_megabytes():
+def test_weights_of_the_released_network_stay_under_25_megabytes():
     file = io.BytesIO()
     torch.save(MotionCorrector().state_dict(), file)
-    assert file.getbuffer().nbytes < 20e6
+    assert file.getbuffer().nbytes < 25e6
 
 
 def test_the_gate_rises_from_zero_to_one_and_never_falls():

@@ -36,7 +36,7 @@ def evaluation() -> Evaluation:
     from mocodis_monai.networks import MotionCorrector
 
     network = MotionCorrector(
-        channels=(8, 8, 16), fidelity_channels=(8, 12, 16), num_embeddings=(12, 20), prior_hidden_size=16
+        channels=(8, 8, 16), fidelity_channels=(8, 8, 12, 16), num_embeddings=(12, 20), prior_hidden_size=16
     ).eval()
     methods = [CorrectorMethod("ours", network), CorrectorMethod("ours, codes only", network, fidelity=0.0)]
     return evaluate_cells(cells_of(GRID), methods, {"weights": "<b>model</b>.pt"})
