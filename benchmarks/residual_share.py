@@ -1,11 +1,10 @@
 """How much of the residual to add: mean gain in SSIM by share and motion, on validation images that are in no table.
 
-    python -m benchmarks.residual_share --volume pycortex-1.4.0/filestore/db/S1/anatomicals/raw.nii.gz \
-        --array t1_coronal_slice.npy
+    python -m benchmarks.residual_share --volume uih_b.nii.gz --array t1_coronal_slice.npy
 
 Phantoms of validation seeds, the sagittal slice of a head in matplotlib's sample data, slices of a NIfTI volume and a
-single slice in a NumPy file (here a head that was not trained on, and the coronal slice in dipy's wheel). Beside the
-gain stands the share of the cases that lost more than .01.
+single slice in a NumPy file (here the head of data_manifests/uih_b.json and the coronal slice in dipy's wheel, neither
+trained on). Beside the gain stands the share of the cases that lost more than .01.
 """
 
 from __future__ import annotations

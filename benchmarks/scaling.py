@@ -32,7 +32,7 @@ def time_stage(codes_iterations: int) -> tuple[float, float]:
     """Shortest wall-clock and processor time of a step, in seconds; the first two steps do not count."""
     device = process_device()
     torch.manual_seed(0)
-    network = MotionCorrector().to(device, memory_format=torch.channels_last)
+    network = MotionCorrector().to(device)
     samples = BATCH_SIZE // 2 // world_size()  # of two images each
     images, displacement_px = torch.rand(samples, 1, IMAGE_SIZE, IMAGE_SIZE), torch.ones(samples)
     batch = {"image": images, "target": images.roll(1, -1), "displacement_px": displacement_px}

@@ -60,7 +60,7 @@ class VolumeCorrector:
     them out anew, while another thread computes with them would spoil them for good.
 
     Args:
-        network: the corrector, on the device that is to compute; fastest in ``torch.channels_last``.
+        network: the corrector, on the device that is to compute.
         slice_axis: 0, 1 or 2; None asks :func:`choose_slice_axis`.
         batch_size: slices that go through the network at once.
         fidelity: 0 decodes the codes only, 1 takes the refined image.

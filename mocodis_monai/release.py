@@ -101,8 +101,7 @@ def load_corrector(weights: str | Path | None = None, device: torch.device | str
     """
     network = MotionCorrector()
     load_weights(network, weights)
-    # torch's overloads of Module.to leave out memory_format.
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(device).eval()
 
 
 def _read(path: Path, released: bool) -> bytes:

@@ -28,7 +28,7 @@ def awaken() -> Callable[[nn.Module], nn.Module]:
             torch.manual_seed(1)
             with torch.no_grad():
                 for weight in network.parameters():
-                    weight += 0.1 * torch.randn_like(weight) * (weight == 0)
+                    weight += 0.1 * torch.randn(weight.shape) * (weight == 0)
         return network
 
     return fill

@@ -39,8 +39,7 @@ def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarr
     """A random plane through the volume at ``path``, (H, W) float32 in the volume's unit, not negative.
 
     The pixel is 1 / zoom times the volume's smallest voxel size, or more where the volume is more than 256 voxels wide
-    (:data:`FIELD_PX`). What lies outside the volume is zero. Planes with
-    little foreground are drawn again.
+    (:data:`FIELD_PX`). What lies outside the volume is zero. Planes with little foreground are drawn again.
 
     Args:
         path: a NIfTI volume.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -106,6 +107,15 @@ def test_a_quarter_of_the_steps_goes_to_codes_that_are_not_given(tmp_path):
     train("ours", 8, tmp_path, knobs=TINY)
     records = {path.parent.name: json.loads(path.read_text())["steps"] for path in tmp_path.rglob("seconds.json")}
     assert records == {"codes": 2, "correction": 6}
+
+
+def test_a_training_that_was_killed_ends_as_if_it_had_not_been(tmp_path):
+    whole = train("ours", 8, tmp_path, knobs=TINY).weights
+    wanted = torch.load(whole, weights_only=True)
+    shutil.rmtree(whole.parent)  # killed between the stages
+    found = torch.load(train("ours", 8, tmp_path, knobs=TINY).weights, weights_only=True)
+    for name, weight in wanted.items():
+        torch.testing.assert_close(weight, found[name], msg=name)
 
 
 def test_ours_starts_from_given_codes_with_a_fresh_branch(tmp_path):
