@@ -76,8 +76,13 @@ class NormalisedBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) -> (B, C, *spatial)."""
-        hidden = self.first_norm(self.first(F.leaky_relu(x, self.slope)))
-        return x + self.second_norm(self.second(F.leaky_relu(hidden, self.slope)))
+        hidden = _channels_last(self.first_norm(self.first(F.leaky_relu(x, self.slope))))
+        return x + _channels_last(self.second_norm(self.second(F.leaky_relu(hidden, self.slope))))
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    """The layout of the convolutions, which instance normalisation leaves: else every gradient is laid out anew."""
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
 class AxialAttention(nn.Module):

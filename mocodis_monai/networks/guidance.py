@@ -73,13 +73,14 @@ def guide(
         cut(evidence.fine.log_softmax(1), corners, window, FINE_PER_COARSE),
     )
     condition, strength = condition.repeat(len(corners), 1), strength.repeat(len(corners))
+    seen = prior.see(local, condition)
     with torch.no_grad():
         answer = local
         for _ in range(NUM_PASSES - 1):
-            answer = _blend(local, prior(_most_likely(answer), local, condition), strength)
+            answer = _blend(local, prior.predict(_most_likely(answer), seen), strength)
         known = _most_likely(answer)
         strength = strength * familiarity(prior, known)
-    answer = _blend(local, prior(known, local, condition), strength)
+    answer = _blend(local, prior.predict(known, seen), strength)
     return LevelLogits(
         join(answer.coarse, corners, window, evidence.coarse.float()).log_softmax(1),
         join(answer.fine, corners, window, evidence.fine.float(), FINE_PER_COARSE).log_softmax(1),

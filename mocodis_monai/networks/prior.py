@@ -38,11 +38,24 @@ class LevelIndices(NamedTuple):
     fine: torch.Tensor
 
 
+class Seen(NamedTuple):
+    """Evidence as the transformer takes it in, see :meth:`ContentPrior.see`.
+
+    Attributes:
+        added: what it adds at each position, (B, length, hidden).
+        log_probs: what the transformer's residual is added to, zero where the evidence is dropped.
+    """
+
+    added: torch.Tensor
+    log_probs: LevelLogits
+
+
 class CausalBlock(nn.Module):
     """A pre-norm transformer block in which each position sees itself and those before it.
 
     Own code because torch's encoder layer falls back to float32 under CPU autocast in evaluation (ten times slower
-    here), and MONAI's ``TransformerBlock`` keeps a dense mask per layer in the state dict.
+    here), and MONAI's ``TransformerBlock`` keeps a dense mask per layer in the state dict. The attention is written
+    out: over a few hundred tokens torch's fused kernel takes half as long again on a CPU.
     """
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
@@ -58,8 +71,10 @@ class CausalBlock(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, length, hidden) -> (B, length, hidden)."""
         split = self.qkv(self.norm_attention(tokens)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(-2)
+        query, key, value = split.permute(2, 0, 3, 1, 4).flatten(1, 2).contiguous()
+        later = torch.full((query.shape[1],) * 2, float("-inf")).to(query).triu(1)
+        scores = torch.baddbmm(later, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
+        seen = (scores.softmax(dim=-1) @ value).unflatten(0, (-1, self.num_heads)).transpose(1, 2).flatten(-2)
         tokens = tokens + self.project(seen)
         return tokens + self.mlp(self.norm_mlp(tokens))
 
@@ -120,16 +135,40 @@ class ContentPrior(nn.Module):
             condition: global motion condition (B, condition_channels); None together with ``evidence``.
             keep: (B,) bool, samples whose evidence and condition are seen; all by default.
         """
+        return self.predict(indices, None if evidence is None else self.see(evidence, condition, keep))
+
+    def see(
+        self, evidence: LevelLogits, condition: torch.Tensor | None = None, keep: torch.Tensor | None = None
+    ) -> Seen:
+        """What :meth:`predict` needs of the evidence: the same in every pass over a window. Arguments as above."""
+        # The expected code embedding: bounded, and free of codes that the evidence excludes.
+        levels = [
+            level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
+            for code, level in zip(self.code, evidence, strict=True)
+        ]
+        added = self.evidence(torch.cat(levels, dim=1))
+        if condition is not None:
+            added = added + self.condition(condition).unsqueeze(1)
+        log_probs = LevelLogits(*(level.log_softmax(1) for level in evidence))
+        if keep is None:
+            return Seen(added, log_probs)
+        kept = keep.reshape(-1, 1, *(1,) * self.spatial_dims)
+        return Seen(added * keep.reshape(-1, 1, 1), LevelLogits(*(kept * level for level in log_probs)))
+
+    def predict(self, indices: LevelIndices, seen: Seen | None) -> LevelLogits:
+        """Logits as from :meth:`forward`, with the evidence as :meth:`see` gave it."""
         coarse, fine = indices.coarse.flatten(1), indices.fine.flatten(1)
         known = torch.cat([self.code[0](coarse), self.code[1](fine)], dim=1)
         tokens = torch.cat([self.start.expand(len(coarse), -1, -1), known[:, :-1]], dim=1) + self.position
         tokens = tokens + F.pad(self.code[0](self._parents(indices.coarse)), (0, 0, self.num_coarse, 0))
-        if evidence is not None:
-            tokens = tokens + self._seen(evidence, condition, keep)
+        if seen is not None:
+            tokens = tokens + seen.added
         tokens = torch.cat([self.transformer(block) for block in tokens.split(WINDOWS_AT_ONCE)])
         logits = (self.head[0](tokens[:, : self.num_coarse]), self.head[1](tokens[:, self.num_coarse :]))
         out = LevelLogits(*(self._to_grid(level, k) for level, k in zip(logits, (1, FINE_PER_COARSE), strict=True)))
-        return out if evidence is None else self._add_evidence(out, evidence, keep)
+        if seen is None:
+            return out
+        return LevelLogits(*(level + given for level, given in zip(out, seen.log_probs, strict=True)))
 
     def _parents(self, coarse: torch.Tensor) -> torch.Tensor:
         """Coarse code over each fine site, flattened: (B, num_fine)."""
@@ -137,26 +176,7 @@ class ContentPrior(nn.Module):
             coarse = coarse.repeat_interleave(FINE_PER_COARSE, dim=axis)
         return coarse.flatten(1)
 
-    def _seen(
-        self, evidence: LevelLogits, condition: torch.Tensor | None, keep: torch.Tensor | None
-    ) -> torch.Tensor:
-        """What the corrupted image adds at each position: (B, length, hidden)."""
-        # The expected code embedding: bounded, and free of codes that the evidence excludes.
-        levels = [
-            level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
-            for code, level in zip(self.code, evidence, strict=True)
-        ]
-        seen = self.evidence(torch.cat(levels, dim=1))
-        if condition is not None:
-            seen = seen + self.condition(condition).unsqueeze(1)
-        return seen if keep is None else seen * keep.reshape(-1, 1, 1)
-
     def _to_grid(self, logits: torch.Tensor, factor: int) -> torch.Tensor:
         """(B, sites, codes) -> (B, codes, *window)."""
         size = (factor * self.coarse_window,) * self.spatial_dims
         return logits.transpose(1, 2).unflatten(2, size)
-
-    def _add_evidence(self, out: LevelLogits, evidence: LevelLogits, keep: torch.Tensor | None) -> LevelLogits:
-        """The residual on the evidence logits, for the samples that see it."""
-        gate = 1.0 if keep is None else keep.reshape(-1, 1, *(1,) * self.spatial_dims)
-        return LevelLogits(*(res + gate * level.log_softmax(1) for res, level in zip(out, evidence, strict=True)))
