@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mocodis_monai.networks import ContentPrior, LevelIndices, LevelLogits
+from mocodis_monai.networks.prior import CausalBlock
 
 NUM_COARSE, NUM_FINE = 4, 16  # a window of 2 x 2 coarse sites
 CODES = (5, 7)
@@ -40,6 +41,24 @@ def site_of(position: int) -> tuple[int, tuple[int, ...]]:
     if position < NUM_COARSE:
         return 0, divmod(position, 2)
     return 1, divmod(position - NUM_COARSE, 4)
+
+
+@torch.no_grad()
+def test_a_block_is_that_of_torch():
+    torch.manual_seed(0)
+    ours = CausalBlock(8, num_heads=2).double().eval()
+    theirs = torch.nn.TransformerEncoderLayer(8, 2, 32, activation="gelu", batch_first=True, norm_first=True).eval()
+    names = {
+        "self_attn.in_proj_": "qkv.", "self_attn.out_proj.": "project.", "linear1.": "mlp.0.", "linear2.": "mlp.2.",
+        "norm1.": "norm_attention.", "norm2.": "norm_mlp.",
+    }
+    weights = ours.state_dict()
+    theirs.double().load_state_dict(
+        {theirs_name + part: weights[name + part] for theirs_name, name in names.items() for part in ("weight", "bias")}
+    )
+    tokens = torch.randn(3, 11, 8, dtype=torch.float64)
+    later = torch.nn.Transformer.generate_square_subsequent_mask(11, dtype=torch.float64)
+    torch.testing.assert_close(ours(tokens), theirs(tokens, later, is_causal=True))
 
 
 @torch.no_grad()
