@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A trained network and what it took; training time is summed over all runs that it was resumed in."""
+    """A trained network and the processor time that it took, summed over all runs that it was resumed in."""
 
     weights: Path
     seconds: float
@@ -151,12 +151,12 @@ def _workflow(part: Part) -> ConfigParser:
 
 
 class _Clock:
-    """Keeps the number of steps and the time beside the checkpoint, so that they survive a stop."""
+    """Keeps the number of steps and the processor time beside the checkpoint, so that they survive a stop."""
 
     def __init__(self, path: Path, seconds: float) -> None:
-        self.path, self.seconds, self.start = path, seconds, time.perf_counter()
+        self.path, self.seconds, self.start = path, seconds, time.process_time()
 
     def __call__(self, engine: Any) -> None:
-        seconds = self.seconds + time.perf_counter() - self.start
+        seconds = self.seconds + time.process_time() - self.start
         with staged(self.path) as (temporary,):
             temporary.write_text(json.dumps({"steps": engine.state.iteration, "seconds": seconds}))

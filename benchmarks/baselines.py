@@ -90,7 +90,7 @@ def compare(
         "weights of their own": "the released ones" if weights is None else weights.name,
         "steps": steps,
         "codes": "trained within the steps" if codes is None else f"of {codes.name}, trained before",
-        "training_seconds": {TITLES[name]: network.seconds for name, network in trained.items()},
+        "training_cpu_s": {TITLES[name]: network.seconds for name, network in trained.items()},
         "seconds_per_volume": {method.name: seconds_per_volume(method) for method in methods},
     }
     return save_evaluation(evaluate_cells(cells_of(grid), methods, about, progress=True), out)

@@ -127,7 +127,7 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         scales={"grey": GREY_TOP, "difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
         uncertainty=summary["uncertainty_rank_correlation"],
         seen=evaluation.about.get("trained_on", {}),
-        training_seconds=evaluation.about.get("training_seconds"),
+        training_cpu_s=evaluation.about.get("training_cpu_s"),
         seconds_per_volume=evaluation.about.get("seconds_per_volume"),
         seconds_per_case={
             name: float(np.mean([row.seconds for row in evaluation.rows if row.method == name]))

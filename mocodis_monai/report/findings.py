@@ -130,7 +130,7 @@ def _alone_table(summary: dict[str, Any], ours: str) -> list[str]:
 
 def _cost_table(summary: dict[str, Any]) -> list[str]:
     about = summary["about"]
-    training, volume = about.get("training_seconds"), about.get("seconds_per_volume")
+    training, volume = about.get("training_cpu_s"), about.get("seconds_per_volume")
     if not training or not volume:
         return []
     lines = [
@@ -142,7 +142,7 @@ def _cost_table(summary: dict[str, Any]) -> list[str]:
         )
         for name in about["parameters"]
     ]
-    return _table("method,parameters,training in minutes,seconds per volume", lines)
+    return _table("method,parameters,training in processor minutes,seconds per volume", lines)
 
 
 def _gains_in_words(groups: list[_Group]) -> str:

@@ -87,7 +87,7 @@ def test_other_methods_stand_beside_ours_with_the_gain_of_ours_over_them():
         {"none": (1.0, 0.99, interval(-0.01)), "severe": (0.6, 0.64, interval(0.04, 0.03, 0.05))},
         methods=("uncorrected", "ours", "other"),
         against=[ahead],
-        training_seconds={"ours": 120.0},
+        training_cpu_s={"ours": 120.0},
         seconds_per_volume={"ours": 30.4},
     )
     lines = markdown(found).splitlines()
