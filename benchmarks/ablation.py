@@ -3,10 +3,10 @@
     python -m benchmarks.ablation
     python -m benchmarks.ablation --control runs/control/model.pt
 
-On held-out subjects: regions and families that training has seen, families that it has not (tremor, swallowing, the
-heart), regions that it has not (the knee), and a held-out brain where it is installed. ``--control`` names the same
-network, trained as long without the prior. Gains in SSIM are relative to the control if there is one, else to the
-unguided correction; 95 % bootstrap intervals over subjects.
+On held-out subjects: regions and families that training has seen, families and regions that it has not (the grid of
+`mocodis evaluate`), and a held-out brain where it is installed. ``--control`` names the same network, trained as long
+without the prior. Gains in SSIM are relative to the control if there is one, else to the unguided correction; 95 %
+bootstrap intervals over subjects.
 """
 
 from __future__ import annotations

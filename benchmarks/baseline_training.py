@@ -22,7 +22,7 @@ TARGETS = {"unet": "benchmarks.baseline_methods.basic_unet", "restormer": "bench
 CHECKPOINTS = 10
 """A stage is cut into as many epochs, at whose ends it can be taken up again."""
 CODES_SHARE = 0.25
-"""Share of the steps that ours spends on its codes where none are given: that of the released weights."""
+"""Share of the steps that ours spends on its codes where none are given: about that of the released weights."""
 SEED = 2
 
 

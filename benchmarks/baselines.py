@@ -12,7 +12,8 @@ number of optimiser steps, and all are evaluated on the grid of `mocodis evaluat
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
 - every network adds a residual to its input; Restormer is narrower than in its paper, to be about as large as ours;
-- ours adds a share of its residual and leaves still images alone; each baseline has a second row with the same share;
+- ours adds a share of its residual, by its motion score, and leaves still images alone; each baseline, which has no
+  score, has a row of its own with the least and one with the largest of these shares;
 - nothing was tuned for the baselines; learning rates, loss and share were chosen for ours;
 - the weights of --weights (default: the released ones) are a row of their own: they were trained longer.
 
@@ -66,8 +67,7 @@ def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method
     for name in (name for name in trained if name != OURS):
         network = load_network(name, trained[name].weights)
         methods.append(NetworkMethod(TITLES[name], network))
-        if RESIDUAL_SHARE < 1:
-            methods.append(NetworkMethod(f"{TITLES[name]}, share {RESIDUAL_SHARE:g}", network, RESIDUAL_SHARE))
+        methods += [NetworkMethod(f"{TITLES[name]}, share {share:g}", network, share) for share in RESIDUAL_SHARE]
     return [*methods, Autofocus(), CorrectorMethod(RELEASED, load_corrector(weights))]
 
 
@@ -110,7 +110,7 @@ def main(
     baseline: list[str] = typer.Option(list(TARGETS), help="unet or restormer; again for both. Default: both."),
     only: str = typer.Option(None, help="Train one of ours, unet, restormer and stop there."),
 ) -> None:
-    """Train, evaluate and write report.html, summary.json and cases.csv."""
+    """Train, evaluate and write report.html, table.md, summary.json and cases.csv."""
     knobs = {"sample_dir": sample_dir, "head": head, "image_size": image_size, "num_workers": num_workers}
     given = {name: str(knob) if isinstance(knob, Path) else knob for name, knob in knobs.items() if knob is not None}
     if not TARGETS.keys() >= set(baseline):

@@ -167,7 +167,7 @@ def correct_volume(guidance: float) -> VolumeCost:
     image = make_phantom("head", seed=1, size=VOLUME[:2]).image[0].numpy()
     volume = torch.from_numpy(np.repeat(image[:, :, None], VOLUME[2], axis=2))
     network, passes, batches = MotionCorrector(), [], []
-    network.prior.register_forward_hook(lambda *_: passes.append(1))
+    network.prior.head[0].register_forward_hook(lambda *_: passes.append(1))  # once a pass
     corrector = VolumeCorrector(network, guidance=guidance, progress=True)
     took = seconds(lambda: corrector.correct(volume, (1.0, 1.0, 1.0), on_progress=lambda *_: batches.append(1)))
     unit = 1 if sys.platform == "darwin" else 1024

@@ -102,6 +102,11 @@ def _check_paths(request: Request, scans: list[Scan]) -> None:
 
 
 def device_of(name: str) -> torch.device:
+    """The device that ``--device`` asks for.
+
+    Raises:
+        InputError: cuda was asked for and there is none.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")

@@ -101,7 +101,12 @@ class CorrectorStep:
         self.codes_loss = CodesLoss() if codes_loss is None else codes_loss
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
-        """Run the step on a batch with keys image, target and displacement_px."""
+        """Run the step on a batch of twins: image, target, displacement_px; partner, partner_target and so on.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the weights are left as they were.
+            RuntimeError: a gradient is not finite; likewise.
+        """
         pair = prepare_twins(batch, engine.state.device)
         stage = self._learn_codes if engine.state.iteration <= self.codes_iterations else self._learn_correction
         return stage(engine, pair)
@@ -162,7 +167,12 @@ class PriorStep:
         self.drop_evidence, self.replace_codes = drop_evidence, replace_codes
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
-        """Run the step on a batch with keys image, target and displacement_px."""
+        """Run the step on a batch of twins: image, target, displacement_px; partner, partner_target and so on.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the weights are left as they were.
+            RuntimeError: a gradient is not finite; likewise.
+        """
         pair = prepare_twins(batch, engine.state.device)
         network = bare(engine.network).freeze("vqvae", "fidelity_branch").train()
         with mixed_precision(engine.state.device):
@@ -189,7 +199,13 @@ class PriorStep:
 
 
 def random_window(window: int, indices: LevelIndices, evidence: LevelLogits) -> tuple[LevelIndices, LevelLogits]:
-    """The same random window of codes and evidence, one place for the whole batch."""
+    """The same random window of codes and evidence, one place for the whole batch.
+
+    Args:
+        window: coarse sites along each axis.
+        indices: (B, *coarse) and (B, *fine), the fine grid twice as fine.
+        evidence: (B, codes, *coarse) and (B, codes, *fine).
+    """
     grid = indices.coarse.shape[1:]
     corner = tuple(int(torch.randint(size - window + 1, ())) for size in grid)
     coarse, fine = (

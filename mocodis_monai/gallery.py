@@ -17,14 +17,13 @@ from tqdm import tqdm
 
 from mocodis_monai.data.nifti import check_outputs, staged
 from mocodis_monai.data.packaged import icbm152_t1_path
+from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM
 from mocodis_monai.motion import band_of, line_energy, scale_to_displacement
 from mocodis_monai.report import BACKGROUND, TEXT
 from mocodis_monai.transforms import KSpaceMotion, LoadSourced, MotionSample, RandKSpaceMotion
 
 __all__ = ["save_gallery"]
 
-DISPLACEMENTS_MM = (0.75, 1.75, 3.5, 6.0)
-"""One displacement score in each band of severity."""
 _SIZE = (192, 192)
 _COLOURS = ("#e8a33d", "#4aa3df", "#7bc96f", "#d1452a", "#b48ade", "#8f9bb3")
 

@@ -63,7 +63,7 @@ class VolumeCorrector:
         network: the corrector, on the device that is to compute.
         slice_axis: 0, 1 or 2; None asks :func:`choose_slice_axis`.
         batch_size: slices that go through the network at once.
-        fidelity: 0 decodes the codes only, 1 takes the refined image.
+        fidelity: 0 decodes the codes only, 1 takes the input with its share of the residual.
         guidance: strength of the prior; None takes the network's own.
         progress: show a progress bar.
 

@@ -172,7 +172,12 @@ class PriorTerms(NamedTuple):
 
 
 def prior_nats(logits: LevelLogits, indices: LevelIndices) -> PriorTerms:
-    """Cross-entropy of the clean codes in nats per token; each token counts once, whatever its level."""
+    """Cross-entropy of the clean codes in nats per token; each token counts once, whatever its level.
+
+    Args:
+        logits: (B, codes, *coarse) and (B, codes, *fine).
+        indices: (B, *coarse) and (B, *fine).
+    """
     coarse = F.cross_entropy(logits.coarse.float(), indices.coarse)
     fine = F.cross_entropy(logits.fine.float(), indices.fine)
     num_coarse, num_fine = indices.coarse.numel(), indices.fine.numel()

@@ -9,6 +9,8 @@ import torch
 
 SUPERSAMPLING = 2
 WARP_LIMIT = 2.5
+ROTATION_DEG = 8.0
+"""Largest rotation of the subject."""
 # Standard deviation of a two-dimensional cubic B-spline field with unit-variance coefficients: 151 / 315.
 _SPLINE_STD = 151 / 315
 
@@ -54,7 +56,6 @@ class Canvas:
         spacing_mm: side of an image pixel (square).
         rng: source of every random number.
         warp_mm: standard deviation of the smooth deformation; its finer part has a fifth of it.
-        rotation_deg: largest rotation of the subject.
     """
 
     def __init__(
@@ -63,14 +64,13 @@ class Canvas:
         spacing_mm: float,
         rng: np.random.Generator,
         warp_mm: float = 3.0,
-        rotation_deg: float = 8.0,
     ) -> None:
         self.rng = rng
         self.shape = (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
         self.step_mm = spacing_mm / SUPERSAMPLING
         self.labels = np.zeros(self.shape, dtype=np.int16)
         self.scale = rng.uniform(0.93, 1.05)
-        self.angle = math.radians(rng.uniform(-rotation_deg, rotation_deg))
+        self.angle = math.radians(rng.uniform(-ROTATION_DEG, ROTATION_DEG))
         self.shift_mm = rng.uniform(-0.02, 0.02, 2) * np.array(self.shape[::-1]) * self.step_mm
         self.warp_reach_mm = WARP_LIMIT * warp_mm * 1.2
         self.x, self.y = self._coordinates(warp_mm)

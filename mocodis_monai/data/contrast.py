@@ -93,7 +93,20 @@ def sample_sequence(rng: np.random.Generator) -> Sequence:
 
 
 def sequence_signal(sequence: Sequence, proton_density, t1_ms, t2_ms) -> np.ndarray:
-    """Signal of tissues under a sequence. T2* is approximated: 1/T2* = 1/T2 + field / (150 ms T)."""
+    """Signal of tissues under a sequence. T2* is approximated: 1/T2* = 1/T2 + field / (150 ms T).
+
+    Args:
+        sequence: kind and times.
+        proton_density: (tissue,), relative to water.
+        t1_ms: (tissue,), longitudinal relaxation time.
+        t2_ms: (tissue,), transverse relaxation time.
+
+    Returns:
+        (tissue,), relative to the signal of water without relaxation.
+
+    Raises:
+        ValueError: the kind of the sequence has no signal equation here.
+    """
     s = sequence
     if s.kind == "spin_echo":
         return spin_echo(proton_density, t1_ms, t2_ms, s.tr_ms, s.te_ms)

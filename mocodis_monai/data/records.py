@@ -1,6 +1,7 @@
 """Lists of records for MONAI datasets; ``LoadSourced`` turns a record into an image.
 
-A record is ``{"image": source, "region": str, "subject": str}`` with one of these sources, plain values only:
+A record of training twins holds two sources, ``image`` and ``partner``, and a ``seed``. Any other record is
+``{"image": source, "region": str, "subject": str}`` with one of these sources, plain values only:
 
     {"kind": "phantom", "region": "head", "seed": 7, "size": [128, 128]}
     {"kind": "slice", "path": "/data/t1.nii.gz", "axis": 2, "index": 90}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
-from mocodis_monai.evaluation.methods import Method, corrector_methods
+from mocodis_monai.evaluation.methods import corrector_methods
 from mocodis_monai.evaluation.real_scans import cells_of_scans, read_scans
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
 from mocodis_monai.evaluation.still_scans import cells_of_still_scans
@@ -27,7 +27,6 @@ def evaluate(
     quick: bool = False,
     grid: Grid | None = None,
     device: torch.device | str = "cpu",
-    baselines: Sequence[Method] = (),
     progress: bool = False,
 ) -> Evaluation:
     """Measure weights, and what stands beside them, on simulated or on real motion.
@@ -41,7 +40,6 @@ def evaluate(
         quick: fewer subjects and severities of simulated motion.
         grid: cells to make instead of the built-in ones.
         device: where the network runs.
-        baselines: other methods of the table.
         progress: show a progress bar.
 
     Raises:
@@ -63,4 +61,4 @@ def evaluate(
         cells: Iterator[tuple[Cell, Iterable[Case]]] = cells_of(grid)
     else:
         cells = chain(cells_of_scans(scans.real), cells_of_still_scans(scans.still, quick))
-    return evaluate_cells(cells, [*corrector_methods(network), *baselines], about, progress)
+    return evaluate_cells(cells, corrector_methods(network), about, progress)

@@ -24,7 +24,7 @@ class _ImageMetric(CumulativeIterationMetric):
 
 
 class _ForegroundMetric(_ImageMetric):
-    """Base of the metrics over pairs (B, 1, *spatial)."""
+    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values, ValueError where the shapes differ."""
 
     @staticmethod
     def measure(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:

@@ -121,6 +121,14 @@ def check_acquisition(acquisition: Acquisition, spatial_shape: Sequence[int]) ->
 def t2_decay(num_echoes: int, echo_spacing_ms: float, t2_ms: float) -> Tensor:
     """Signal of each echo of a train relative to the first, ``(num_echoes,)`` float64: echo_weights of the forward
     model, which relates them to the echo that acquires the centre of k-space.
+
+    Args:
+        num_echoes: echoes of the train.
+        echo_spacing_ms: time from one echo to the next.
+        t2_ms: transverse relaxation time of the tissue.
+
+    Raises:
+        ValueError: a time is not positive.
     """
     for name, value in (("echo_spacing_ms", echo_spacing_ms), ("t2_ms", t2_ms)):
         if not (math.isfinite(value) and value > 0):

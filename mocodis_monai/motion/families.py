@@ -53,6 +53,9 @@ def sample_trajectory(
 
     Returns:
         float64 trajectory on the CPU.
+
+    Raises:
+        ValueError: an unknown or a non-rigid family, fewer than 2 shots, neither 2 nor 3 spatial axes.
     """
     if family not in RIGID_FAMILIES:
         hint = "Draw it with sample_deformation." if family in NON_RIGID_FAMILIES else "Choose one of these."

@@ -37,6 +37,9 @@ def sample_deformation(
 
     Returns:
         float64 deformation on the CPU.
+
+    Raises:
+        ValueError: an unknown or a rigid family, fewer than 2 shots, neither 2 nor 3 spatial axes.
     """
     if family not in NON_RIGID_FAMILIES:
         hint = "Draw it with sample_trajectory." if family in RIGID_FAMILIES else "Choose one of these."
@@ -52,7 +55,11 @@ def sample_motion(
     rng: np.random.RandomState,
     axes: BodyAxes | None = None,
 ) -> RigidTrajectory | Deformation:
-    """Draw from any family, see :func:`sample_trajectory` and :func:`sample_deformation`."""
+    """Draw from any family, see :func:`sample_trajectory` and :func:`sample_deformation`.
+
+    Raises:
+        ValueError: as these do.
+    """
     draw = sample_deformation if family in NON_RIGID_FAMILIES else sample_trajectory
     return draw(family, num_shots, spatial_dims, rng, axes)
 

@@ -68,6 +68,9 @@ def random_phase(shape: Sequence[int], rng: np.random.RandomState, max_rad: floa
 
     Returns:
         ``(*shape)`` float64.
+
+    Raises:
+        ValueError: ``max_rad`` is negative or not finite.
     """
     if not (math.isfinite(max_rad) and max_rad >= 0):
         raise ValueError(f"max_rad: got {max_rad}; allowed is 0 or more radians. Give a finite phase.")
@@ -98,6 +101,9 @@ def coil_maps(num_coils: int, shape: Sequence[int]) -> Tensor:
 
     Returns:
         ``(coils, *shape)`` complex128.
+
+    Raises:
+        ValueError: no coil.
     """
     if num_coils < 1:
         raise ValueError(f"num_coils: got {num_coils}; allowed is 1 or more. Give the number of coils.")
@@ -127,6 +133,9 @@ def combine(coil_images: Tensor, coil_maps: Tensor | None = None) -> Tensor:
     Returns:
         ``(..., *spatial)``: without maps the root of the sum of squares, real; with maps the complex combination, sum
         over coils of conj(c) y, which has the least noise (Roemer et al. 1990, Magn Reson Med 16:192).
+
+    Raises:
+        ValueError: not one map for each coil image.
     """
     if coil_maps is None:
         return torch.linalg.vector_norm(coil_images, dim=0)

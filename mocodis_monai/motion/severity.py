@@ -182,6 +182,9 @@ def motion_severity(
         acquisition: shot of every sample.
         energy: of every sample, from :func:`line_energy`.
         image: ``(..., *spatial)`` the object, needed for a deformation alone, whose displacement is averaged over it.
+
+    Raises:
+        ValueError: the motion has not one row for each shot; a deformation without an image.
     """
     if motion.num_shots != acquisition.num_shots:
         raise ValueError(
@@ -272,13 +275,22 @@ def reachable_mm(
 ) -> float:
     """Largest score that a deformation can be scaled to before tissue would fold.
 
-    A small organ moves little of the body, so that this may be well below 1 mm.
+    A small organ moves little of the body, so that this may be well below 1 mm. Arguments as of
+    :func:`motion_severity`; ``spacing_mm`` is the voxel size, one for each spatial axis.
     """
     score = motion_severity(deformation, acquisition, energy, image).displacement_mm
     return score * largest_factor(deformation, image.shape[-deformation.spatial_dims :], spacing_mm)
 
 
 def excursion_mm(motion: RigidTrajectory | Deformation, image: Tensor | None = None) -> float:
-    """Largest displacement of any shot from the plain mean pose, however little energy it acquires."""
+    """Largest displacement of any shot from the plain mean pose, however little energy it acquires.
+
+    Args:
+        motion: pose or deformation of every shot.
+        image: ``(..., *spatial)`` the object, needed for a deformation alone.
+
+    Raises:
+        ValueError: a deformation without an image.
+    """
     even = torch.full((motion.num_shots,), 1 / motion.num_shots, dtype=torch.float64)
     return _displacement_mm(motion, even, image).max().item()

@@ -1,8 +1,9 @@
 """Building blocks shared by the networks: residual convolutions, axial attention, down and up steps.
 
-No normalisation layers stand in the blocks of the VQ-VAE: codes have to keep absolute intensities. The last convolution
-of such a block starts at zero instead (Fixup, Zhang, Dauphin & Ma 2019, arXiv 1901.09321), so that it starts as the
-identity. The fidelity branch only adds to an image, and learns faster with them.
+No normalisation layers stand in the convolution blocks of the VQ-VAE: codes have to keep absolute intensities. The
+last convolution of such a block starts at zero instead (Fixup, Zhang, Dauphin & Ma 2019, arXiv 1901.09321), so that it
+starts as the identity. The fidelity branch only adds to an image; its blocks have instance normalisation and learn
+faster.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Modulation(nn.Module):
 
 
 class GlobalBlock(nn.Sequential):
-    """A residual convolution, axial attention, and a residual convolution: what the coarsest grid runs."""
+    """A residual convolution, axial attention, and a residual convolution: for the coarse grids of the VQ-VAE."""
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__(

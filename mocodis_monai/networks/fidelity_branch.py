@@ -118,7 +118,14 @@ class FidelityBranch(nn.Module):
         self, image: torch.Tensor, seen: CoarseEvidence, fine: FineEvidence, fine_embedding: torch.Tensor,
         codes_only: torch.Tensor,
     ) -> torch.Tensor:
-        """The refined image (B, 1, *spatial): ``image`` plus a residual that also sees ``codes_only``."""
+        """The refined image (B, 1, *spatial): ``image`` plus a residual.
+
+        Args:
+            image: (B, 1, *spatial), the moved one.
+            seen, fine: what it says of the codes.
+            fine_embedding: (B, C, *1/4), posterior mean.
+            codes_only: (B, 1, *spatial), what the codes draw.
+        """
         up = self.up_half(fine.quarter + self.fine_in(fine_embedding))
         half = self.half_body(self.merge_half(torch.cat([up, seen.half], dim=1)))
         beside = seen.full + self.drawn_in(codes_only)

@@ -65,6 +65,9 @@ def guide(
         evidence: code logits of the whole token grid, (B, codes, *coarse) and (B, codes, *fine).
         condition: global motion condition, (B, K).
         strength: (B,), 0 leaves the evidence alone, 1 takes the prior's answer where it knows the place.
+
+    Raises:
+        ValueError: the token grid is smaller than the prior's window.
     """
     window = prior.coarse_window
     corners = window_corners(tuple(evidence.coarse.shape[2:]), window)

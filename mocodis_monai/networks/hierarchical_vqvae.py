@@ -193,7 +193,7 @@ class HierarchicalVQVAE(nn.Module):
     def __init__(
         self,
         spatial_dims: int = 2,
-        channels: tuple[int, int, int] = (32, 64, 128),
+        channels: tuple[int, int, int] = (32, 64, 96),
         num_embeddings: tuple[int, int] = (512, 512),
         embedding_dim: int = 16,
         fine_stages: int = 4,

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
-from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
+from mocodis_monai.networks.gate import no_harm_gate, residual_share
 from mocodis_monai.networks.guidance import guide
 from mocodis_monai.networks.hierarchical_vqvae import (
     ContentCodes,
@@ -96,7 +96,7 @@ class MotionCorrector(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Corrected image of ``image``, both (B, 1, *spatial), any spatial size."""
         posterior = self._posterior(self._pad(image), self.guidance)
-        result = _careful(posterior.image, *self._draw(posterior))
+        result = self._careful(posterior, *self._draw(posterior))
         return self._as_far_as(image, result, no_harm_gate(posterior.score_px))
 
     @torch.no_grad()
@@ -112,7 +112,7 @@ class MotionCorrector(nn.Module):
         Args:
             image: (B, 1, *spatial).
             spacing_mm: in-plane voxel size, which turns the motion score into millimetres.
-            fidelity: 0 decodes the codes only, 1 takes the refined image.
+            fidelity: 0 decodes the codes only, 1 takes the input with its share of the residual.
             guidance: strength of the prior, 0 to 1; None takes the network's own.
 
         Raises:
@@ -124,7 +124,7 @@ class MotionCorrector(nn.Module):
         posterior = self._posterior(self._pad(image), guidance)
         gate = no_harm_gate(posterior.score_px)
         refined, codes_only = self._draw(posterior)
-        corrected = self._as_far_as(image, _careful(posterior.image, refined, codes_only, fidelity), gate)
+        corrected = self._as_far_as(image, self._careful(posterior, refined, codes_only, fidelity), gate)
         return Correction(
             corrected=corrected,
             uncertainty=self._doubt(image, corrected, self._crop(codes_only, image)),
@@ -135,11 +135,14 @@ class MotionCorrector(nn.Module):
 
     @torch.no_grad()
     def correct_knowing(self, image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        """What the correction of ``image`` would be if the codes of ``clean`` were known: the ceiling of guidance."""
+        """What the correction of ``image`` would be if the codes of ``clean`` were known: the ceiling of guidance.
+
+        Both and the result are (B, 1, *spatial).
+        """
         evidence = self._posterior(self._pad(image), guidance=0.0)
         content = embeddings_of(self.true_codes(self._pad(clean)))
         fine = self.fidelity_branch.read_fine(evidence.seen, content.coarse)
-        known = _careful(evidence.image, *self._draw(evidence._replace(fine=fine, content=content)))
+        known = self._careful(evidence, *self._draw(evidence._replace(fine=fine, content=content)))
         return self._as_far_as(image, known, no_harm_gate(evidence.score_px))
 
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
@@ -163,7 +166,10 @@ class MotionCorrector(nn.Module):
         )
 
     def refine(self, moved: torch.Tensor, clean: torch.Tensor, guidance: float = 0.0) -> Refinement:
-        """Second stage, codes frozen: read the clean codes off ``moved``, guided or not, and refine what they draw."""
+        """Second stage, codes frozen: read the clean codes off ``moved``, guided or not, and refine what they draw.
+
+        Both images (B, 1, *spatial), sizes multiples of 16.
+        """
         posterior = self._posterior(moved, guidance)
         refined, codes_only = self._draw(posterior)
         true = self.true_codes(clean)
@@ -179,7 +185,10 @@ class MotionCorrector(nn.Module):
 
     @torch.no_grad()
     def read_codes(self, moved: torch.Tensor, clean: torch.Tensor) -> Reading:
-        """Third stage: true clean codes, evidence of the moved image, and the motion condition for the prior."""
+        """Third stage: true clean codes, evidence of the moved image, and the motion condition for the prior.
+
+        Both images (B, 1, *spatial), sizes multiples of 16.
+        """
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
         condition = self._prior_condition(motion, evidence.score_px)
@@ -187,7 +196,7 @@ class MotionCorrector(nn.Module):
 
     @torch.no_grad()
     def true_codes(self, clean: torch.Tensor) -> ContentCodes:
-        """Content codes of a clean image."""
+        """Content codes of clean images (B, 1, *spatial), sizes multiples of 16."""
         return self.vqvae.encode_content(clean)
 
     @torch.no_grad()
@@ -249,6 +258,13 @@ class MotionCorrector(nn.Module):
         )
         return refined.float(), codes_only.float()
 
+    def _careful(
+        self, posterior: Posterior, refined: torch.Tensor, codes_only: torch.Tensor, fidelity: float = 1.0
+    ) -> torch.Tensor:
+        """From the codes-only image (fidelity 0) to the image with its share of the residual (1), padded."""
+        share = self._per_image(residual_share(posterior.score_px.float()))
+        return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, share), fidelity)
+
     def _as_far_as(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
         """From ``image`` to the padded ``result`` as far as the gate (B,) is open."""
         return torch.lerp(image, self._crop(result, image).to(image.dtype), self._per_image(gate).to(image.dtype))
@@ -285,13 +301,6 @@ class MotionCorrector(nn.Module):
     def _per_image(self, values: torch.Tensor) -> torch.Tensor:
         """(B,) -> (B, 1, 1, ...) to multiply images with."""
         return values.reshape(-1, 1, *(1,) * self.spatial_dims)
-
-
-def _careful(
-    image: torch.Tensor, refined: torch.Tensor, codes_only: torch.Tensor, fidelity: float = 1.0
-) -> torch.Tensor:
-    """From the codes-only image (fidelity 0) to the image with its share of the residual (1), padded."""
-    return torch.lerp(codes_only, torch.lerp(image.float(), refined, RESIDUAL_SHARE), fidelity)
 
 
 def _check_share(name: str, value: float) -> None:

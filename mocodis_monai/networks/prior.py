@@ -43,7 +43,8 @@ class Seen(NamedTuple):
 
     Attributes:
         added: what it adds at each position, (B, length, hidden).
-        log_probs: what the transformer's residual is added to, zero where the evidence is dropped.
+        log_probs: what the transformer's residual is added to, (B, codes, *window) on both levels, zero where the
+            evidence is dropped.
     """
 
     added: torch.Tensor
@@ -56,6 +57,10 @@ class CausalBlock(nn.Module):
     Own code because torch's encoder layer falls back to float32 under CPU autocast in evaluation (ten times slower
     here), and MONAI's ``TransformerBlock`` keeps a dense mask per layer in the state dict. The attention is written
     out: over a few hundred tokens torch's fused kernel takes half as long again on a CPU.
+
+    Args:
+        hidden_size: channels of a token, a multiple of ``num_heads``.
+        num_heads: attention heads.
     """
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
@@ -140,7 +145,10 @@ class ContentPrior(nn.Module):
     def see(
         self, evidence: LevelLogits, condition: torch.Tensor | None = None, keep: torch.Tensor | None = None
     ) -> Seen:
-        """What :meth:`predict` needs of the evidence: the same in every pass over a window. Arguments as above."""
+        """What :meth:`predict` needs of the evidence: the same in every pass over a window.
+
+        Arguments as of :meth:`forward`.
+        """
         # The expected code embedding: bounded, and free of codes that the evidence excludes.
         levels = [
             level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
@@ -156,7 +164,12 @@ class ContentPrior(nn.Module):
         return Seen(added * keep.reshape(-1, 1, 1), LevelLogits(*(kept * level for level in log_probs)))
 
     def predict(self, indices: LevelIndices, seen: Seen | None) -> LevelLogits:
-        """Logits as from :meth:`forward`, with the evidence as :meth:`see` gave it."""
+        """Logits as from :meth:`forward`, with the evidence as :meth:`see` gave it.
+
+        Args:
+            indices: codes of the window, (B, *coarse_window) and (B, *2 coarse_window).
+            seen: of the same windows; None for the unconditional prior.
+        """
         coarse, fine = indices.coarse.flatten(1), indices.fine.flatten(1)
         known = torch.cat([self.code[0](coarse), self.code[1](fine)], dim=1)
         tokens = torch.cat([self.start.expand(len(coarse), -1, -1), known[:, :-1]], dim=1) + self.position

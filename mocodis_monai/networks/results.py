@@ -56,7 +56,17 @@ class Reconstruction(NamedTuple):
 
 
 class Refinement(NamedTuple):
-    """What the fidelity branch makes of a moved image, (B, 1, *spatial), and the codes it read beside the true ones."""
+    """What the fidelity branch makes of a moved image, and the codes that it read beside the true ones.
+
+    Attributes:
+        refined: image plus the whole residual, (B, 1, *spatial).
+        codes_only: what the posterior mean of the codes draws, (B, 1, *spatial).
+        logits: log-probabilities of the clean codes, (B, codes, *grid) on both levels.
+        indices: the true ones, (B, *grid) on both levels.
+        content: posterior-mean embeddings, (B, C, *grid) on both levels.
+        true_content: embeddings of the true codes, likewise.
+        score_px: motion score, (B,).
+    """
 
     refined: torch.Tensor
     codes_only: torch.Tensor

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -98,8 +97,6 @@ class SaveComparisond(SaveImaged):
         keys: key of the volume before (read by ``LoadVolumed``) and of the volume after, ``(1, x, y, z)``.
         output_dir: folder to write into, made if it does not exist.
         output_postfix: what is added to the name.
-        target_key: key of the motion-free volume, shown as well where the data has it.
-        score_key: key of the motion scores in mm (any shape), whose median is shown where the data has it.
 
     Raises:
         ValueError: ``keys`` is not a pair.
@@ -111,28 +108,22 @@ class SaveComparisond(SaveImaged):
         keys: KeysCollection = ("image", "pred"),
         output_dir: str | Path = ".",
         output_postfix: str = "corrected",
-        target_key: str = "target",
-        score_key: str = "motion_score_mm",
     ) -> None:
         super().__init__(keys, output_dir=output_dir)
         if len(self.keys) != 2:
             raise ValueError(f"keys={self.keys}: give two keys, the volume before and the volume after")
         self.output_dir, self.output_postfix = Path(output_dir), output_postfix
-        self.target_key, self.score_key = target_key, score_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         before, after = (result[key] for key in self.keys)
         source = source_path(result, self.keys[0])
-        target, score = result.get(self.target_key), result.get(self.score_key)
         save_comparison(
             make_output_dir(self.output_dir) / f"{stem(source)}_{self.output_postfix}.png",
             spatial_array(before),
             spatial_array(after),
             [float(s) for s in before.meta["spacing_mm"]],
             affine=np.asarray(before.affine),
-            target=None if target is None else spatial_array(target),
-            motion_score_mm=None if score is None else float(torch.as_tensor(score).float().median()),
             title=source.name,
         )
         return result

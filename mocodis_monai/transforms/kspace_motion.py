@@ -145,7 +145,11 @@ class KSpaceMotion(IrreversibleMotion):
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> KSpaceMotion:
-        """The transform that made a sample, from its ``meta["motion"]``."""
+        """The transform that made a sample, from its ``meta["motion"]``.
+
+        Raises:
+            ValueError: the sample has no motion.
+        """
         if metadata["family"] == "none":
             raise ValueError("metadata: got family 'none', a sample without motion; there is nothing to replay.")
         numbers = json.loads(metadata["trajectory"])

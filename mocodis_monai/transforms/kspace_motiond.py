@@ -32,6 +32,11 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
         prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders: see :class:`RandKSpaceMotion`.
         allow_missing_keys: leave out keys that the data does not have.
         options: the keyword arguments of :class:`RandKSpaceMotion`, such as ``slice_axis`` or ``receiver``.
+
+    Images are ``(C, H, W)`` or ``(C, H, W, D)``, targets have the same shape.
+
+    Raises:
+        ValueError: not one target or displacement key for each key; whatever :class:`RandKSpaceMotion` refuses.
     """
 
     backend = RandKSpaceMotion.backend

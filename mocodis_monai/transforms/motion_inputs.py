@@ -46,6 +46,9 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
     Args:
         img: channel-first.
         orientation: the letter (R, L, A, P, S or I) that each spatial axis grows toward.
+
+    Raises:
+        ValueError: not one letter for each axis, or a direction twice.
     """
     dims = img.ndim - 1
     if orientation is None:
@@ -109,7 +112,11 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
 
 
 def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[float, float]:
-    """A number as an empty range; a range checked."""
+    """A number as an empty range; a range checked.
+
+    Raises:
+        ValueError: not finite, below ``lowest``, or the wrong way round.
+    """
     pair = (value, value) if isinstance(value, (int, float)) else tuple(value)
     if len(pair) != 2 or not all(math.isfinite(end) for end in pair) or not lowest <= pair[0] <= pair[1]:
         raise ValueError(

@@ -98,6 +98,10 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         orientation: letters of the direction that each spatial axis grows toward, such as ``"RAS"``, or ``"PL"`` for a
             slice; None takes it from the affine of a MetaTensor. Tells breathing where the spine is.
         spacing_mm: voxel size; None takes it from the affine of a MetaTensor.
+
+    Raises:
+        ValueError: an unknown family or line order, a range the wrong way round, an option that is not known; when it
+            is called, axes that the image does not have, or a score that the motion cannot reach.
     """
 
     backend = KSpaceMotion.backend

@@ -68,7 +68,11 @@ class Scan(NamedTuple):
     seed: int = 0
 
     def plan(self, spatial_shape: Sequence[int], num_shots: int) -> Acquisition:
-        """The acquisition of an image of ``spatial_shape`` in ``num_shots`` shots, those of all packages."""
+        """The acquisition of an image of ``spatial_shape`` in ``num_shots`` shots, those of all packages.
+
+        Raises:
+            ValueError: the shots cannot be shared out over the packages or the lines.
+        """
         if num_shots % self.num_packages:
             raise ValueError(
                 f"num_packages: got {self.num_packages} for {num_shots} shots; allowed is a divisor of the number of "
@@ -124,7 +128,11 @@ def as_axes(axes: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def as_options(name: str, options: _Options | Mapping[str, Any] | None, kind: type[_Options]) -> _Options | None:
-    """Options given as ``kind``, as a mapping of its fields, or None."""
+    """Options given as ``kind``, as a mapping of its fields, or None.
+
+    Raises:
+        ValueError: an unknown field, or one that is missing.
+    """
     if options is None or isinstance(options, kind):
         return options
     if not isinstance(options, Mapping) or set(options) - set(kind._fields):

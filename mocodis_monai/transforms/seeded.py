@@ -18,19 +18,18 @@ class SeededCompose(Transform):
 
     Args:
         transforms: transforms of dictionaries, random ones among them.
-        seed_key: where the record holds its seed, an integer from 0 up to 2**32 - 1.
     """
 
-    def __init__(self, transforms: Sequence[Callable[[Any], Any]], seed_key: Hashable = "seed") -> None:
-        self.compose, self.seed_key = Compose(transforms), seed_key
+    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
+        self.compose = Compose(transforms)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Any:
-        """Transform a record that holds its seed.
+        """Transform a record that holds its seed under the key "seed", an integer from 0 up to 2**32 - 1.
 
         Raises:
             KeyError: the record has no seed.
         """
-        if self.seed_key not in data:
-            raise KeyError(f"{self.seed_key!r} is missing in the record with keys {list(data)}. Give it a seed.")
-        self.compose.set_random_state(seed=int(data[self.seed_key]))
+        if "seed" not in data:
+            raise KeyError(f"'seed' is missing in the record with keys {list(data)}. Give it a seed.")
+        self.compose.set_random_state(seed=int(data["seed"]))
         return self.compose(data)

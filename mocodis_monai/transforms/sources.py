@@ -121,7 +121,13 @@ class RandContrast(RandomizableTransform):
 
 
 class RandContrastd(RandomizableTransform, MapTransform):
-    """Dictionary version of ``RandContrast``: one curve for all keys."""
+    """Dictionary version of ``RandContrast``: one curve for all keys.
+
+    Args:
+        keys: images ``(C, *spatial)`` on the foreground scale.
+        prob: probability of a new contrast.
+        allow_missing_keys: leave out keys that the data does not have.
+    """
 
     def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)

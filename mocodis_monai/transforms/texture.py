@@ -32,6 +32,10 @@ class RandTextured(RandomizableTransform, MapTransform):
         keys: magnitude images ``(C, *spatial)``; all get the same texture.
         prob: probability of a texture.
         strength: ``(low, high)``, standard deviation of the texture relative to the intensity.
+        allow_missing_keys: leave out keys that the data does not have.
+
+    Raises:
+        ValueError: ``strength`` is negative or the wrong way round.
     """
 
     def __init__(

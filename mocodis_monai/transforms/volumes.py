@@ -117,7 +117,11 @@ def make_output_dir(folder: Path) -> Path:
 
 
 def spatial_array(image: torch.Tensor) -> np.ndarray:
-    """``(1, x, y, z)`` to a float32 array ``(x, y, z)``."""
+    """``(1, x, y, z)`` to a float32 array ``(x, y, z)``.
+
+    Raises:
+        ValueError: any other shape.
+    """
     if image.ndim != 4 or image.shape[0] != 1:
         raise ValueError(
             f"image has shape {tuple(image.shape)}; wanted one channel and three axes, (1, x, y, z)"

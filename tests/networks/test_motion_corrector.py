@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.engines import CODES
 from mocodis_monai.networks import MotionCorrector, no_harm_gate
-from mocodis_monai.networks.gate import GATE_PX
+from mocodis_monai.networks.gate import GATE_PX, RESIDUAL_SHARE, SHARE_PX, residual_share
 from mocodis_monai.networks.motion_corrector import UNCERTAINTY_SIGMA
 
 ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
@@ -200,14 +200,17 @@ def test_what_is_not_there_cannot_be_frozen(small_corrector):
 
 def test_the_refinement_is_what_correct_gives_and_knows_the_true_codes(small_corrector, image_pair, monkeypatch):
     monkeypatch.setattr("mocodis_monai.networks.gate.GATE_PX", (-2.0, -1.0))  # always open
-    monkeypatch.setattr("mocodis_monai.networks.motion_corrector.RESIDUAL_SHARE", 0.75)
     network = small_corrector().eval()
     with torch.no_grad():
         output = network.refine(image_pair.moved, image_pair.clean)
         reconstruction = network.reconstruct(image_pair.moved, image_pair.clean)
+    scores = output.score_px.tolist()
+    monkeypatch.setattr("mocodis_monai.networks.gate.SHARE_PX", (min(scores) - 1, max(scores) + 1))
     result = network.correct(image_pair.moved)
     assert (result.gate == 1).all()
-    torch.testing.assert_close(result.corrected, image_pair.moved + 0.75 * (output.refined - image_pair.moved))
+    share = residual_share(output.score_px).reshape(-1, 1, 1, 1)
+    assert share.unique().numel() == 2
+    torch.testing.assert_close(result.corrected, image_pair.moved + share * (output.refined - image_pair.moved))
     torch.testing.assert_close(network.correct(image_pair.moved, fidelity=0.0).corrected, output.codes_only)
     assert torch.equal(output.indices.coarse, reconstruction.content.coarse.indices)
     assert torch.equal(output.indices.fine, reconstruction.content.fine.indices)
@@ -236,6 +239,16 @@ def test_weights_of_the_released_network_stay_under_25_megabytes():
     file = io.BytesIO()
     torch.save(MotionCorrector().state_dict(), file)
     assert file.getbuffer().nbytes < 25e6
+
+
+def test_the_share_of_the_residual_grows_with_the_score_between_its_bounds():
+    scores = torch.linspace(0, 6, 601)
+    share = residual_share(scores)
+    assert (share.diff() >= 0).all() and (share.min(), share.max()) == RESIDUAL_SHARE
+    inside = torch.tensor([SHARE_PX[0], sum(SHARE_PX) / 2, SHARE_PX[1]])
+    wanted = torch.tensor([RESIDUAL_SHARE[0], sum(RESIDUAL_SHARE) / 2, RESIDUAL_SHARE[1]])
+    torch.testing.assert_close(residual_share(inside), wanted)
+    assert RESIDUAL_SHARE[1] <= 1
 
 
 def test_the_gate_rises_from_zero_to_one_and_never_falls():
