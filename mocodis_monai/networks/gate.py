@@ -7,7 +7,7 @@ GATE_PX = (0.3, 0.7)
 
 Chosen on validation phantoms, where images without motion were scored up to .34."""
 
-RESIDUAL_SHARE = (0.5, 0.75)
+RESIDUAL_SHARE = (0.5, 0.65)
 """Share of the residual that is added to an image whose motion score is below, and above, :data:`SHARE_PX`.
 
 More gains more on average, but on images unlike those of the training it overshoots, most where little moved. Chosen on
