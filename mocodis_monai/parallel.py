@@ -50,7 +50,8 @@ def start_processes(device: torch.device) -> None:
 
 
 def stop_processes() -> None:
-    """Leave the process group."""
+    """Leave the process group, all processes together: one that is gone would end the others in their last work."""
+    dist.barrier()
     dist.destroy_process_group()
 
 
