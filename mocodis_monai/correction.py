@@ -170,11 +170,10 @@ def _summary(found: VolumeCorrection) -> dict[str, Any]:
     tissue = found.motion_score_mm.isfinite()
     gate = found.gate[tissue]
     surprise = found.artifact_map.movedim(found.slice_axis, 0)[tissue]
-    applied = float(gate.mean()) if len(gate) else 0.0
     return {
         "motion_score_mm": _rounded(found.motion_score_mm[tissue].median()) if len(gate) else None,
-        "gate": _rounded(torch.tensor(applied)),
-        "decision": "left alone" if applied == 0 else "corrected" if applied == 1 else "partly corrected",
+        "gate": _rounded(gate.mean()) if len(gate) else 0.0,
+        "decision": found.decision,
         "log_likelihood_nats": -_rounded(surprise.mean()) if len(gate) else None,
         "num_slices": int(tissue.sum()),
         "slice_axis": found.slice_axis,

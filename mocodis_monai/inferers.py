@@ -34,6 +34,14 @@ class VolumeCorrection(NamedTuple):
     gate: torch.Tensor
     slice_axis: int
 
+    @property
+    def decision(self) -> str:
+        """What was decided over all slices with tissue: left alone, partly corrected or corrected."""
+        gate = self.gate[self.motion_score_mm.isfinite()]
+        if not (gate > 0).any():
+            return "left alone"
+        return "corrected" if (gate == 1).all() else "partly corrected"
+
 
 def thickest_axis(spacing_mm: tuple[float, ...]) -> int:
     """The axis with the largest voxel size, the last one if they are alike."""

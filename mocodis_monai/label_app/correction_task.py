@@ -102,7 +102,7 @@ def summary(correction: VolumeCorrection) -> dict[str, Any]:
     return {
         "motion_score_mm": round(float(scores[filled].median()), 3) if filled.any() else None,
         "gate": round(float(gate.mean()), 3) if filled.any() else 0.0,
-        "gate_decision": "corrected" if corrected else "left alone",
+        "gate_decision": correction.decision,
         "slices_corrected": corrected,
         "slices_left_alone": int(filled.sum()) - corrected,
         "slice_axis": correction.slice_axis,

@@ -157,7 +157,7 @@ def test_our_app_serves_what_the_command_line_writes(our_server, moved_scan, exp
     answer = ask_server(our_server, moved_scan, params=asked, timeout_s=ANSWER_S)
     check_image(read(answer, tmp_path), expected)
     assert answer.said["motion_score_mm"] > 0.5
-    assert answer.said["gate_decision"] == "corrected" and 0 < answer.said["gate"] <= 1
+    assert answer.said["gate_decision"] in ("partly corrected", "corrected") and 0 < answer.said["gate"] <= 1
     assert answer.said["slices_corrected"] + answer.said["slices_left_alone"] == expected.shape[2]
     assert answer.said["latencies"]["total"] >= answer.said["latencies"]["infer"] > 0
 
