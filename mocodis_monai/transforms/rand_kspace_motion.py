@@ -88,8 +88,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         families: families to draw from, see ``mocodis_monai.motion.FAMILIES``; by default the rigid ones.
         displacement_mm: the score, a ``(low, high)`` range to draw it from uniformly, or the name of a band: ``mild``,
             ``moderate``, ``severe``, ``extreme``. The heart and the gut are so small a part of the body that tissue
-            would fold before the score is much above 1 mm: of a range what can be reached is drawn, a score beyond it
-            is refused.
+            would fold before the score is much above 1 mm: of a range what can be reached is drawn. Where an image
+            does not let a family reach it, another of ``families`` is drawn; where none can, the score is refused.
         phase_encode_axis: spatial axis, or several to draw one from; None draws from all. A pair among them, such as
             ``[(0, 1)]``, is a 3D acquisition with two phase-encode axes.
         num_shots: number of shots, or a ``(low, high)`` range, both included; clipped to the number of lines.
@@ -101,7 +101,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
 
     Raises:
         ValueError: an unknown family or line order, a range the wrong way round, an option that is not known; when it
-            is called, axes that the image does not have, or a score that the motion cannot reach.
+            is called, axes that the image does not have, or a score that no family can reach.
     """
 
     backend = KSpaceMotion.backend
@@ -148,10 +148,16 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         dims = image.ndim - 1
         axes = self._draw_axes(dims)
         check_channel_first(image, dims, axes)
-        family = self.families[self.R.randint(len(self.families))]
+        left = list(self.families)
+        family = left.pop(self.R.randint(len(left)))
         displacement_mm = self.R.uniform(*self.displacement_mm)
         subject = self._describe(image, axes)
         drawn = self._draw_motion(family, displacement_mm, axes, subject)
+        while isinstance(drawn, str) and left:
+            family = left.pop(self.R.randint(len(left)))
+            drawn = self._draw_motion(family, displacement_mm, axes, subject)
+        if isinstance(drawn, str):
+            raise ValueError(drawn)
         reached_mm = min(displacement_mm, drawn.reachable_mm)
         scaled = scale_to_displacement(
             drawn.motion, reached_mm, drawn.acquisition, subject.energy, subject.image, subject.spacing_mm
@@ -186,8 +192,13 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         energy = line_energy(data, one_shot.plan(data.shape[1:], self.num_packages), data.ndim - 1)
         return _Object(data, spacing_of(image, self.spacing_mm), body_axes_of(image, self.orientation), energy)
 
-    def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
-        """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
+    def _draw_motion(
+        self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object
+    ) -> _Drawn | str:
+        """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn.
+
+        Where the family cannot reach the score in this image, the reason.
+        """
         nearest, kept, most_mm = float("inf"), None, 0.0
         for _ in range(_MAX_TRIES):
             drawn = self._draw_once(family, axes, subject)
@@ -202,7 +213,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             if reach <= MAX_EXCURSION_MM:
                 break
         if kept is None or nearest > _FARTHEST_MM:
-            raise ValueError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
+            return self._out_of_reach(family, displacement_mm, nearest, most_mm)
         return kept
 
     def _draw_once(self, family: str, axes: tuple[int, ...], subject: _Object) -> _Drawn:

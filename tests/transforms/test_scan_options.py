@@ -128,6 +128,14 @@ def test_a_band_can_be_asked_for_by_name(name, low, high):
         assert 0.99 * low <= motion["displacement_mm"] <= 1.01 * high
 
 
+def test_where_a_family_cannot_reach_the_score_another_is_drawn():
+    # The heart alone cannot reach 6 mm, sudden motion can.
+    rand = RandKSpaceMotion(1.0, families=("cardiac", "sudden"), displacement_mm=6.0).set_random_state(0)
+    drawn = [rand(blob(40, 36)).meta["motion"] for _ in range(6)]
+    assert {motion["family"] for motion in drawn} == {"sudden"}
+    assert all(motion["displacement_mm"] == pytest.approx(6.0, rel=0.01) for motion in drawn)
+
+
 def test_more_than_the_organ_can_do_is_refused():
     with pytest.raises(ValueError, match=r"displacement_mm: got 6\.00.*before tissue would fold"):
         RandKSpaceMotion(1.0, "cardiac", 6.0).set_random_state(0)(blob(40, 36))
