@@ -12,6 +12,7 @@ from .seeded import SeededCompose
 from .sources import LoadSourced, RandContrast, RandContrastd
 from .texture import RandLayersd, RandTextured
 from .volumes import LoadVolumed, SaveVolumed
+from .zero_fill import RandZeroFilld
 
 __all__ = [
     "EchoTrain",
@@ -27,6 +28,7 @@ __all__ = [
     "RandKSpaceMotiond",
     "RandLayersd",
     "RandTextured",
+    "RandZeroFilld",
     "ReceiverOptions",
     "SaveVolumed",
     "SeededCompose",
