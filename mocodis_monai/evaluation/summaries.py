@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from mocodis_monai.evaluation.measures import METRICS, Row
 from mocodis_monai.evaluation.run import Evaluation
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
@@ -57,6 +59,7 @@ def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[s
         "intervals": f"95 % percentile bootstrap of the mean gain over subjects, {RESAMPLES} resamples",
         "clearly_worse": f"share of cases that lose more than {CLEARLY_WORSE} in SSIM",
         "uncertainty_rank_correlation": _plain(_median(evaluation.rank_correlations)),
+        "score_rank_correlation": _plain(_score_ranks(evaluation)),
         "groups": {
             name: [
                 {
@@ -80,6 +83,19 @@ def in_order(found: list[Summary]) -> list[Summary]:
     order = [*POPULATIONS.values(), "real scans"]
     order += [part for summary in found for part in summary.group.split(SEPARATOR) if part not in order]
     return sorted(found, key=place)
+
+
+def _score_ranks(evaluation: Evaluation) -> dict[str, float]:
+    """Spearman correlation of the motion score with the displacement that was simulated, still images included."""
+    found: dict[str, list[Row]] = {}
+    for row in evaluation.rows:
+        if row.method == evaluation.methods[1] and row.family != "real" and math.isfinite(row.score_mm):
+            found.setdefault(population(row), []).append(row)
+    return {
+        name: float(spearmanr([row.score_mm for row in rows], [row.displacement_mm for row in rows]).statistic)
+        for name, rows in found.items()
+        if len({row.displacement_mm for row in rows}) > 1 and len({row.score_mm for row in rows}) > 1
+    }
 
 
 def _median(values: list[float]) -> float:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mocodis_monai.data.nifti import check_outputs, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES, as_json, population, summaries
-from mocodis_monai.report.findings import markdown, missing_rows, verdict
+from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
 from mocodis_monai.report.pictures import (
     DIFFERENCE_SCALE,
     GREY_TOP,
@@ -126,6 +126,8 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         anchor=_anchor,
         scales={"grey": GREY_TOP, "difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
         uncertainty=summary["uncertainty_rank_correlation"],
+        scores=motion_scores(summary),
+        score_severities=score_severities(motion_scores(summary)),
         seen=evaluation.about.get("trained_on", {}),
         training_cpu_s=evaluation.about.get("training_cpu_s"),
         seconds_per_volume=evaluation.about.get("seconds_per_volume"),

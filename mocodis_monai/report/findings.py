@@ -9,16 +9,30 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES
 
-__all__ = ["markdown", "missing_rows", "verdict"]
+__all__ = ["MotionScores", "markdown", "missing_rows", "motion_scores", "score_severities", "verdict"]
 
 UNCORRECTED = "uncorrected"
 LARGE_SHARE = 0.5
 """Share of the lost similarity from which on most of an artifact counts as gone."""
 _Group = dict[str, Any]
+
+
+class MotionScores(NamedTuple):
+    """How well the motion score tells how much moved in the cases of a population.
+
+    Attributes:
+        population: its name.
+        means_mm: mean score by severity, in mm.
+        rank_correlation: Spearman, of the score with the displacement that was simulated.
+    """
+
+    population: str
+    means_mm: dict[str, float]
+    rank_correlation: float
 
 
 def verdict(summary: dict[str, Any]) -> list[str]:
@@ -47,11 +61,27 @@ def missing_rows(summary: dict[str, Any]) -> str:
     return str(summary["about"].get("missing", ""))
 
 
+def motion_scores(summary: dict[str, Any]) -> list[MotionScores]:
+    """The motion scores of a summary, by population; those without simulated motion are left out."""
+    ours = summary["methods"][1]
+    found = []
+    for name, correlation in summary.get("score_rank_correlation", {}).items():
+        groups = [group for group in _of(summary, "population and severity", ours) if _head(group) == name]
+        means = {_severity(group): group["means"]["score_mm"] for group in groups}
+        found.append(MotionScores(name, means, correlation))
+    return found
+
+
+def score_severities(scores: list[MotionScores]) -> list[str]:
+    """The severities that any of ``scores`` has, in order."""
+    return [severity for severity in SEVERITIES if any(severity in row.means_mm for row in scores)]
+
+
 def markdown(summary: dict[str, Any]) -> str:
     """Tables of a summary, ready for a README."""
     ours = summary["methods"][1]
     parts = [table(summary, ours) for table in (_gain_table, _method_table, _alone_table)]
-    parts.append(_cost_table(summary))
+    parts += [_score_table(summary), _cost_table(summary)]
     if missing_rows(summary):
         parts.append([missing_rows(summary)])
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -124,6 +154,22 @@ def _alone_table(summary: dict[str, Any], ours: str) -> list[str]:
                 _number(group["means"]["surprise_nats"], 2),
             )
             for group in groups
+        ],
+    )
+
+
+def _score_table(summary: dict[str, Any]) -> list[str]:
+    scores = motion_scores(summary)
+    present = score_severities(scores)
+    return _table(
+        ",".join(["motion score in mm", *present, "rank correlation with the displacement"]),
+        [
+            (
+                row.population,
+                *(_number(row.means_mm.get(severity), 1) for severity in present),
+                _number(row.rank_correlation, 2),
+            )
+            for row in scores
         ],
     )
 

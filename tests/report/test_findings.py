@@ -74,6 +74,15 @@ def test_an_interval_that_does_not_exist_is_not_sure():
     assert "too few subjects to be judged at severe" in verdict(summary({"severe": (0.6, 0.7, interval(0.1))}))[0]
 
 
+def test_the_motion_score_has_a_table_where_there_was_simulated_motion():
+    cases = {"none": (1.0, 1.0, interval(0.0)), "severe": (0.6, 0.64, interval(0.04, 0.03, 0.05))}
+    found = summary(cases) | {"score_rank_correlation": {HEAD: 0.876}}
+    lines = markdown(found).strip().splitlines()[-3:]
+    assert lines[0] == "| motion score in mm | none | severe | rank correlation with the displacement |"
+    assert lines[2] == f"| {HEAD} | 1.0 | 1.0 | 0.88 |"
+    assert "motion score in mm" not in markdown(summary(cases))
+
+
 def test_the_table_has_a_line_for_each_severity_and_its_numbers():
     table = markdown(summary({"none": (1.0, 1.0, interval(0.0)), "severe": (0.6, 0.64, interval(0.04, 0.03, 0.05))}))
     lines = table.strip().splitlines()
