@@ -12,8 +12,8 @@ number of optimiser steps, and all are evaluated on the grid of `mocodis evaluat
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
 - every network adds a residual to its input; Restormer is narrower than in its paper, to be about as large as ours;
-- ours adds a share of its residual, by its motion score, and leaves still images alone; each baseline, which has no
-  score, has a row of its own with the least and one with the largest of these shares;
+- ours adds half of its residual and leaves still images alone; each baseline, which has no motion score, has a row of
+  its own with half of its residual;
 - nothing was tuned for the baselines; learning rates, loss and share were chosen for ours;
 - the weights of --weights (default: the released ones) are a row of their own: they were trained longer.
 
@@ -67,7 +67,7 @@ def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method
     for name in (name for name in trained if name != OURS):
         network = load_network(name, trained[name].weights)
         methods.append(NetworkMethod(TITLES[name], network))
-        methods += [NetworkMethod(f"{TITLES[name]}, share {share:g}", network, share) for share in RESIDUAL_SHARE]
+        methods.append(NetworkMethod(f"{TITLES[name]}, share {RESIDUAL_SHARE:g}", network, RESIDUAL_SHARE))
     return [*methods, Autofocus(), CorrectorMethod(RELEASED, load_corrector(weights))]
 
 

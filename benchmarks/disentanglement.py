@@ -5,7 +5,7 @@
 Pairs of different anatomies go through one trajectory each. Asked is
 
 a. whether a linear probe reads the displacement score from the motion codes, and not from the content codes (R2 of
-   ridge regression, five-fold cross-validation);
+   ridge regression, five-fold cross-validation); beside them the motion score that users see, as it is;
 b. whether a linear probe tells the region of the body from the motion codes (accuracy of logistic regression, likewise,
    beside chance, and beside the content codes as a positive control);
 c. how near the content of one anatomy drawn with the motion codes of the other comes to the simulator's own answer,
@@ -51,6 +51,7 @@ class Looked(NamedTuple):
 
     region: str
     displacement_px: float
+    score_px: float
     motion: np.ndarray
     content: np.ndarray
     own_error: float
@@ -98,6 +99,7 @@ def look(network: MotionCorrector, sample: dict[str, torch.Tensor], regions: tup
             Looked(
                 region,
                 float(sample[key]),
+                float(read.score_px[k]),
                 _histogram(network, motion, k),
                 _histogram(network, content, k),
                 float((own[k] - moved[k]).abs().mean()),
@@ -122,7 +124,11 @@ def score_r2(features: np.ndarray, displacement_px: np.ndarray) -> float:
     """Cross-validated R2 of a linear reading of log(1 + displacement)."""
     probe = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 13)))
     wanted = np.log1p(displacement_px)
-    read = cross_val_predict(probe, features, wanted, cv=FOLDS)
+    return r2(cross_val_predict(probe, features, wanted, cv=FOLDS), wanted)
+
+
+def r2(read: np.ndarray, wanted: np.ndarray) -> float:
+    """Share of the variance of ``wanted`` that ``read`` explains."""
     return 1 - float(np.square(read - wanted).sum() / np.square(wanted - wanted.mean()).sum())
 
 
@@ -149,6 +155,7 @@ def main(
     print("| question | motion codes | content codes |\n|---|---|---|")
     print(f"| a. R2 of the displacement | {score_r2(table['motion'], moved):.2f} | "
           f"{score_r2(table['content'], moved):.2f} |")
+    print(f"| a. the motion score itself | {r2(np.log1p(table['score_px']), np.log1p(moved)):.2f} | |")
     print(f"| b. region told right (chance {chance:.0%}) | {region_accuracy(table['motion'], regions):.0%} | "
           f"{region_accuracy(table['content'], regions):.0%} |")
     own, swapped = table["own_error"], table["swapped_error"]

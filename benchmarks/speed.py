@@ -31,7 +31,6 @@ from tqdm import tqdm
 
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.records import phantom_records
-from mocodis_monai.engines import CODES
 from mocodis_monai.inferers import VolumeCorrector
 from mocodis_monai.losses import CodesLoss, CorrectionLoss
 from mocodis_monai.networks import ContentPrior, LevelLogits, MotionCorrector
@@ -122,7 +121,7 @@ def codes_step(way: Way) -> Callable[[], None]:
 
 def correction_step(way: Way) -> Callable[[], None]:
     """A function that takes one optimiser step of the second stage."""
-    network = MotionCorrector().to(memory_format=way.memory).freeze(*CODES)
+    network = MotionCorrector().to(memory_format=way.memory).freeze("vqvae")
     return optimiser_step(network, network.refine, CorrectionLoss(), way)
 
 

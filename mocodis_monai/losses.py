@@ -112,8 +112,8 @@ class CorrectionLoss(nn.Module):
     with clean images x, refined images r, codes-only images o, the cross-entropy CE of the clean codes c read off the
     moved images y, and the distance of their expected embeddings e from the true ones E. The balance
     :math:`b_i \propto 1 / (|y_i - x_i| + \epsilon)`, one on average, counts an error relative to what the motion did:
-    without it, severe motion drowns the mildly moved images, and they are made worse. The motion codes are frozen by
-    now; their score head goes on learning.
+    without it, severe motion drowns the mildly moved images, and they are made worse. The score loss is that of the
+    first stage, of the score that the branch reads.
 
     Args:
         structure_weight: w_s; the absolute error alone rewards smoothing.

@@ -90,6 +90,10 @@ def _what_changed(state: object) -> str:
         return "it is older than the residual stages of the fine content codes; train again, or take the released one"
     if isinstance(state, dict) and "fidelity_branch.codes_half.weight" in state:
         return "it is older than the fidelity branch at full resolution; train again, or take the released one"
+    if isinstance(state, dict) and "vqvae.score_head.0.weight" in state and not any(
+        str(name).startswith("fidelity_branch.score_head.") for name in state
+    ):
+        return "it is older than the motion score of the fidelity branch; train again, or take the released one"
     return ""
 
 

@@ -70,7 +70,7 @@ def _calibrated(network: MotionCorrector) -> MotionCorrector:
         network.train().reconstruct(clean.roll(3, dims=2).lerp(clean, 0.5), clean)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    final = network.vqvae.score_head[-1]
+    final = network.fidelity_branch.score_head[-1]
     with torch.no_grad():
         final.weight.mul_(20)  # scores that differ from image to image, all above what opens the gate
         final.bias.add_(2)

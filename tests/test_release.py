@@ -184,3 +184,9 @@ def test_a_checkpoint_of_an_earlier_version_hears_what_changed(network, tmp_path
     torch.save(network.state_dict() | {entry: torch.zeros(512, 8)}, tmp_path / "model.pt")
     with pytest.raises(InputError, match=f"older than {change}"):
         load_weights(network, tmp_path / "model.pt")
+
+
+def test_a_checkpoint_without_the_motion_score_of_the_branch_hears_so(network, tmp_path):
+    torch.save({"vqvae.score_head.0.weight": torch.zeros(64, 32)}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match="older than the motion score of the fidelity branch"):
+        load_weights(network, tmp_path / "model.pt")

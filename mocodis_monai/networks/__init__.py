@@ -1,7 +1,7 @@
 """Networks in plain torch: the quantizer, the hierarchical VQ-VAE, the fidelity branch, the prior, the corrector."""
 
 from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FidelityBranch, FineEvidence
-from mocodis_monai.networks.gate import no_harm_gate, residual_share
+from mocodis_monai.networks.gate import no_harm_gate
 from mocodis_monai.networks.hierarchical_vqvae import ContentCodes, Embeddings, HierarchicalVQVAE, MotionCodes
 from mocodis_monai.networks.motion_corrector import MotionCorrector
 from mocodis_monai.networks.prior import ContentPrior, LevelIndices, LevelLogits, Seen
@@ -32,5 +32,4 @@ __all__ = [
     "Seen",
     "VectorQuantizer",
     "no_harm_gate",
-    "residual_share",
 ]

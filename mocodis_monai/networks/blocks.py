@@ -158,3 +158,9 @@ class GlobalBlock(nn.Sequential):
             AxialAttention(spatial_dims, channels),
             ResidualBlock(spatial_dims, channels),
         )
+
+
+def moments(x: torch.Tensor) -> torch.Tensor:
+    """Mean and standard deviation over space of (B, C, *spatial), one after the other: (B, 2C) float32."""
+    sites = x.float().flatten(2)
+    return torch.cat([sites.mean(2), (sites.var(2, correction=0) + 1e-6).sqrt()], dim=1)

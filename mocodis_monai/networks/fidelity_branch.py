@@ -3,7 +3,7 @@
 Codes alone lose detail: their own decoding of a *clean* image can be worse than a mildly moved input. So this
 encoder-decoder with skips (after Ronneberger, Fischer & Brox 2015, arXiv 1505.04597) predicts the clean codes on both
 levels (the evidence), takes their posterior-mean embeddings back in, sees the image that they decode to, and adds what
-is missing: output = input + residual.
+is missing: output = input + residual. What it sees of the artifact on the way also gives the motion score.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from mocodis_monai.networks.blocks import (
     NormalisedBlock,
     convolution,
     fold,
+    moments,
     start_at_zero,
     unfold,
 )
+
+SCORE_WIDTH = 64
+"""Hidden features of the head that reads the motion score."""
 
 
 class CoarseEvidence(NamedTuple):
@@ -86,6 +90,10 @@ class FidelityBranch(nn.Module):
         self.fine_logits = convolution(spatial_dims, quarter, num_embeddings[1], kernel_size=1)
         self.detail = convolution(spatial_dims, quarter, embedding_dim, kernel_size=1)
         self.fine_in = convolution(spatial_dims, embedding_dim, quarter, kernel_size=1)
+        pooled = 2 * (eighth + quarter)
+        self.score_head = nn.Sequential(
+            nn.LayerNorm(pooled), nn.Linear(pooled, SCORE_WIDTH), nn.ReLU(), nn.Linear(SCORE_WIDTH, 1)
+        )
 
         self.up_half = unfold(spatial_dims, quarter, half)
         self.merge_half = convolution(spatial_dims, 2 * half, half, kernel_size=1)
@@ -113,6 +121,11 @@ class FidelityBranch(nn.Module):
         quarter = self.quarter_body(self.merge_quarter(torch.cat([up, seen.quarter], dim=1)))
         active = F.relu(quarter)
         return FineEvidence(quarter, self.fine_logits(active), self.detail(active))
+
+    def motion_score_px(self, seen: CoarseEvidence, fine: FineEvidence) -> torch.Tensor:
+        """Displacement score in pixels, (B,), never negative, from mean and spread of the features over the image."""
+        pooled = torch.cat([moments(seen.eighth), moments(fine.quarter)], dim=1)
+        return F.softplus(self.score_head(pooled).squeeze(1).float())
 
     def refine(
         self, image: torch.Tensor, seen: CoarseEvidence, fine: FineEvidence, fine_embedding: torch.Tensor,

@@ -18,7 +18,7 @@ from monai.networks.layers.factories import Norm
 from torch import nn
 from torch.nn import functional as F
 
-from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, unfold
+from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, moments, unfold
 from mocodis_monai.networks.residual_quantizer import ResidualQuantization, ResidualQuantizer
 from mocodis_monai.networks.vector_quantizer import Quantization, VectorQuantizer
 
@@ -227,13 +227,8 @@ class HierarchicalVQVAE(nn.Module):
     def motion_score_px(self, motion: Embeddings) -> torch.Tensor:
         """Displacement score in pixels read from the motion codes alone, (B,), never negative.
 
-        The head sees mean and standard deviation of each level over space: the score belongs to the image.
+        The head sees mean and standard deviation of each level over space: the score belongs to the image. It makes the
+        codes know the motion; the score that users see is that of the fidelity branch, which knows it better.
         """
-        pooled = [moment for level in motion for moment in _moments(level.float())]
-        return F.softplus(self.score_head(torch.cat(pooled, dim=1)).squeeze(1).float())
-
-
-def _moments(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation over space of (B, K, *spatial), each (B, K)."""
-    sites = level.flatten(2)
-    return sites.mean(2), (sites.var(2, correction=0) + 1e-6).sqrt()
+        pooled = torch.cat([moments(level) for level in motion], dim=1)
+        return F.softplus(self.score_head(pooled).squeeze(1).float())

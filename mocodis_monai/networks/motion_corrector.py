@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
-from mocodis_monai.networks.gate import no_harm_gate, residual_share
+from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
 from mocodis_monai.networks.guidance import guide
 from mocodis_monai.networks.hierarchical_vqvae import (
     ContentCodes,
@@ -192,7 +192,7 @@ class MotionCorrector(nn.Module):
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
         condition = self._prior_condition(motion, evidence.score_px)
-        return Reading(indices_of(self.true_codes(clean)), evidence.log_probs, condition)
+        return Reading(indices_of(self.true_codes(clean)), evidence.log_probs, condition, evidence.score_px)
 
     @torch.no_grad()
     def true_codes(self, clean: torch.Tensor) -> ContentCodes:
@@ -237,7 +237,8 @@ class MotionCorrector(nn.Module):
         fine = self.fidelity_branch.read_fine(seen, content)
         log_probs = LevelLogits(coarse, fine.logits.float().log_softmax(1))
         embeddings = Embeddings(content, self._fine_content(log_probs, fine))
-        return Posterior(padded, seen, fine, log_probs, embeddings, self.vqvae.motion_score_px(motion))
+        score_px = self.fidelity_branch.motion_score_px(seen, fine)
+        return Posterior(padded, seen, fine, log_probs, embeddings, score_px)
 
     def _believe(self, evidence: Posterior, log_probs: LevelLogits) -> Posterior:
         """The same image under another belief over its clean codes."""
@@ -262,8 +263,7 @@ class MotionCorrector(nn.Module):
         self, posterior: Posterior, refined: torch.Tensor, codes_only: torch.Tensor, fidelity: float = 1.0
     ) -> torch.Tensor:
         """From the codes-only image (fidelity 0) to the image with its share of the residual (1), padded."""
-        share = self._per_image(residual_share(posterior.score_px.float()))
-        return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, share), fidelity)
+        return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, RESIDUAL_SHARE), fidelity)
 
     def _as_far_as(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
         """From ``image`` to the padded ``result`` as far as the gate (B,) is open."""

@@ -78,11 +78,12 @@ class Refinement(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """True clean codes, the log-probabilities read off the moved image, and the condition of the prior (B, K)."""
+    """True clean codes; of the moved image the log-probabilities, the prior's condition (B, K) and the score (B,)."""
 
     indices: LevelIndices
     evidence: LevelLogits
     condition: torch.Tensor
+    score_px: torch.Tensor
 
 
 class Drawing(NamedTuple):

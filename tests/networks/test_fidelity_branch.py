@@ -78,3 +78,17 @@ def test_the_codes_have_no_say_at_the_start_but_learn_one():
     run(1.0).square().mean().backward()
     for weight in (branch.coarse_in.weight, branch.fine_in.weight, branch.drawn_in.weight):
         assert weight.grad.abs().sum() > 0
+
+
+def test_the_score_is_never_negative_and_belongs_to_the_image_not_to_a_place():
+    torch.manual_seed(0)
+    branch = FidelityBranch(2, (8, 8, 12, 16), (12, 20), 6, 5)
+    seen = branch.read_coarse(torch.rand(16, 1, 32, 48), torch.randn(16, 5, 4, 6))
+    fine = branch.read_fine(seen, torch.randn(16, 6, 4, 6))
+    for far in (1, 100):
+        scaled = seen._replace(eighth=far * seen.eighth), fine._replace(quarter=far * fine.quarter)
+        score = branch.motion_score_px(*scaled)
+        assert score.dtype == torch.float32 and (score >= 0).all() and torch.isfinite(score).all()
+    turned = seen._replace(eighth=seen.eighth.flip(2, 3)), fine._replace(quarter=fine.quarter.flip(2, 3))
+    torch.testing.assert_close(branch.motion_score_px(*turned), branch.motion_score_px(seen, fine))
+    assert branch.motion_score_px(seen, fine).unique().numel() > 1

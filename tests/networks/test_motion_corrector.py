@@ -10,9 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from mocodis_monai.engines import CODES
 from mocodis_monai.networks import MotionCorrector, no_harm_gate
-from mocodis_monai.networks.gate import GATE_PX, RESIDUAL_SHARE, SHARE_PX, residual_share
+from mocodis_monai.networks.gate import GATE_PX, RESIDUAL_SHARE
 from mocodis_monai.networks.motion_corrector import UNCERTAINTY_SIGMA
 
 ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
@@ -105,7 +104,7 @@ def test_a_batch_is_the_same_as_one_image_after_the_other(small_corrector, guida
 def test_an_image_without_motion_comes_back_bit_by_bit(small_corrector, monkeypatch, guidance):
     network = small_corrector(guidance=guidance).eval()
     image = torch.rand(2, 1, 61, 77)
-    monkeypatch.setattr(network.vqvae, "motion_score_px", lambda motion: torch.tensor([0.0, 5.0]))
+    monkeypatch.setattr(network.fidelity_branch, "motion_score_px", lambda seen, fine: torch.tensor([0.0, 5.0]))
     for corrected in (network(image).detach(), network.correct(image).corrected):
         assert torch.equal(corrected[0], image[0])
         assert not torch.allclose(corrected[1], image[1])
@@ -155,13 +154,12 @@ def test_the_first_stage_teaches_the_vqvae_and_its_codebooks_alone(small_correct
 
 
 def test_the_second_stage_teaches_the_fidelity_branch_on_codes_that_stand_still(small_corrector, image_pair):
-    network = small_corrector().train().freeze(*CODES)
+    network = small_corrector().train().freeze("vqvae")
     buffers = buffers_of(network)
     output = network.refine(image_pair.moved, image_pair.clean)
     sum(term.square().mean() for term in (output.refined, *output.logits, output.score_px)).backward()
-    # The score head goes on learning: no code depends on it.
-    assert learned(network) == parameters_of(network, "fidelity_branch") | parameters_of(network, "vqvae.score_head")
-    assert network.fidelity_branch.training and not any(network.get_submodule(name).training for name in CODES)
+    assert learned(network) == parameters_of(network, "fidelity_branch")
+    assert network.fidelity_branch.training and not network.vqvae.training
     assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())
 
 
@@ -178,7 +176,7 @@ def test_the_codes_only_image_teaches_the_branch_to_read_codes_through_the_froze
 def test_after_freezing_only_the_prior_learns(small_corrector, image_pair):
     network = small_corrector().train().freeze("vqvae", "fidelity_branch").train()
     buffers = buffers_of(network)
-    indices, evidence, condition = network.read_codes(image_pair.moved, image_pair.clean)
+    indices, evidence, condition, _ = network.read_codes(image_pair.moved, image_pair.clean)
     sum(level.square().mean() for level in network.prior(indices, evidence, condition)).backward()
     assert learned(network) == parameters_of(network, "prior")
     assert network.prior.training and not network.vqvae.training and not network.fidelity_branch.training
@@ -204,18 +202,14 @@ def test_the_refinement_is_what_correct_gives_and_knows_the_true_codes(small_cor
     with torch.no_grad():
         output = network.refine(image_pair.moved, image_pair.clean)
         reconstruction = network.reconstruct(image_pair.moved, image_pair.clean)
-    scores = output.score_px.tolist()
-    monkeypatch.setattr("mocodis_monai.networks.gate.SHARE_PX", (min(scores) - 1, max(scores) + 1))
     result = network.correct(image_pair.moved)
     assert (result.gate == 1).all()
-    share = residual_share(output.score_px).reshape(-1, 1, 1, 1)
-    assert share.unique().numel() == 2
-    torch.testing.assert_close(result.corrected, image_pair.moved + share * (output.refined - image_pair.moved))
+    wanted = image_pair.moved + RESIDUAL_SHARE * (output.refined - image_pair.moved)
+    torch.testing.assert_close(result.corrected, wanted)
     torch.testing.assert_close(network.correct(image_pair.moved, fidelity=0.0).corrected, output.codes_only)
     assert torch.equal(output.indices.coarse, reconstruction.content.coarse.indices)
     assert torch.equal(output.indices.fine, reconstruction.content.fine.indices)
     torch.testing.assert_close(result.motion_score_mm, output.score_px)
-    torch.testing.assert_close(output.score_px, reconstruction.score_px)
 
 
 def test_the_clean_decoding_does_not_know_the_motion(small_corrector, image_pair):
@@ -228,7 +222,7 @@ def test_the_clean_decoding_does_not_know_the_motion(small_corrector, image_pair
 
 def test_reading_codes_gives_what_the_prior_takes(small_corrector, image_pair):
     network = small_corrector().eval()
-    indices, evidence, condition = network.read_codes(image_pair.moved, image_pair.clean)
+    indices, evidence, condition, _ = network.read_codes(image_pair.moved, image_pair.clean)
     assert indices.coarse.shape == (2, 8, 8) and indices.fine.shape == (2, 16, 16)
     assert evidence.coarse.shape == (2, 12, 8, 8) and evidence.fine.shape == (2, 20, 16, 16)
     torch.testing.assert_close(evidence.fine.exp().sum(1), torch.ones(2, 16, 16))
@@ -240,15 +234,6 @@ def test_weights_of_the_released_network_stay_under_25_megabytes():
     torch.save(MotionCorrector().state_dict(), file)
     assert file.getbuffer().nbytes < 25e6
 
-
-def test_the_share_of_the_residual_grows_with_the_score_between_its_bounds():
-    scores = torch.linspace(0, 6, 601)
-    share = residual_share(scores)
-    assert (share.diff() >= 0).all() and (share.min(), share.max()) == RESIDUAL_SHARE
-    inside = torch.tensor([SHARE_PX[0], sum(SHARE_PX) / 2, SHARE_PX[1]])
-    wanted = torch.tensor([RESIDUAL_SHARE[0], sum(RESIDUAL_SHARE) / 2, RESIDUAL_SHARE[1]])
-    torch.testing.assert_close(residual_share(inside), wanted)
-    assert RESIDUAL_SHARE[1] <= 1
 
 
 def test_the_gate_rises_from_zero_to_one_and_never_falls():
