@@ -4,8 +4,9 @@
 
 Phantoms of validation seeds with texture, as in the evaluation's grid; the sagittal slice of a head in matplotlib's
 sample data, slices of a NIfTI volume and a single slice in a NumPy file (here the head of data_manifests/uih_b.json and
-the coronal slice in dipy's wheel, neither trained on). Beside the gain stands the share of the cases that lost more
-than .01. The last column is what the network does: half, and nothing where its gate holds the image for still.
+the coronal slice in dipy's wheel, neither trained on). First the mean motion score; beside each gain the share of the
+cases that lost more than .01. The last column is what the network does: half, and nothing where its gate holds the
+image for still.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ def as_image(values: np.ndarray) -> MetaTensor:
 
 
 @torch.no_grad()
-def gains(network: MotionCorrector, moved: torch.Tensor, target: torch.Tensor) -> list[float]:
-    """Gain in SSIM of (H, W) for each share, then for the network's own with its gate."""
+def judge(network: MotionCorrector, moved: torch.Tensor, target: torch.Tensor) -> list[float]:
+    """Motion score in pixels of (H, W), gain in SSIM for each share, then for the network's own with its gate."""
     scale, mask = foreground_scale(moved), foreground_mask(target[None])[0].numpy()
     padded = network._pad((moved / scale)[None, None])
     with mixed_precision("cpu"):
@@ -75,7 +76,7 @@ def gains(network: MotionCorrector, moved: torch.Tensor, target: torch.Tensor) -
     before, *after = (
         foreground_ssim((moved + share * residual).numpy(), target.numpy(), mask) for share in shares
     )
-    return [value - before for value in after]
+    return [float(refined.score_px[0]), *(value - before for value in after)]
 
 
 def main(
@@ -87,7 +88,7 @@ def main(
     network, table = load_corrector(weights), {}
     for number, (name, clean) in enumerate(tqdm(list(images(volume, array)), unit="image")):
         plain = clean.as_tensor()[0].float()
-        table.setdefault((name, 0.0), []).append(gains(network, plain, plain))
+        table.setdefault((name, 0.0), []).append(judge(network, plain, plain))
         for displacement_px in DISPLACEMENTS_PX:
             for family in FAMILIES:
                 move = RandKSpaceMotiond(
@@ -101,13 +102,15 @@ def main(
                 ).set_random_state(number)
                 done = move({"image": clean})
                 moved, target = (done[key].as_tensor()[0].float() for key in ("image", "target"))
-                table.setdefault((name, displacement_px), []).append(gains(network, moved, target))
-    print(f"\n| images | displacement, px | {' | '.join(f'{share:g}' for share in SHARES)} | with the gate |")
-    print("|---" * (3 + len(SHARES)) + "|")
+                table.setdefault((name, displacement_px), []).append(judge(network, moved, target))
+    shares = " | ".join(f"{share:g}" for share in SHARES)
+    print(f"\n| images | displacement, px | score, px | {shares} | with the gate |")
+    print("|---" * (4 + len(SHARES)) + "|")
     for (name, displacement_px), found in table.items():
-        worse = np.mean(np.asarray(found) < -CLEARLY_WORSE, 0)
-        cells = (f"{gain:+.3f}, {share:.0%}" for gain, share in zip(np.mean(found, 0), worse, strict=True))
-        print(f"| {name} | {displacement_px:g} | {' | '.join(cells)} |")
+        scores, gains = np.split(np.asarray(found), [1], axis=1)
+        worse = np.mean(gains < -CLEARLY_WORSE, 0)
+        cells = (f"{gain:+.3f}, {share:.0%}" for gain, share in zip(np.mean(gains, 0), worse, strict=True))
+        print(f"| {name} | {displacement_px:g} | {scores.mean():.2f} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

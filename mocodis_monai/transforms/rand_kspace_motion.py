@@ -76,6 +76,10 @@ class _Drawn(NamedTuple):
     reachable_mm: float
 
 
+class _OutOfReachError(ValueError):
+    """A family cannot reach the score in an image."""
+
+
 class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
     """Acquire the image during random motion of a chosen severity.
 
@@ -152,12 +156,14 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         family = left.pop(self.R.randint(len(left)))
         displacement_mm = self.R.uniform(*self.displacement_mm)
         subject = self._describe(image, axes)
-        drawn = self._draw_motion(family, displacement_mm, axes, subject)
-        while isinstance(drawn, str) and left:
+        while True:
+            try:
+                drawn = self._draw_motion(family, displacement_mm, axes, subject)
+                break
+            except _OutOfReachError:
+                if not left:
+                    raise
             family = left.pop(self.R.randint(len(left)))
-            drawn = self._draw_motion(family, displacement_mm, axes, subject)
-        if isinstance(drawn, str):
-            raise ValueError(drawn)
         reached_mm = min(displacement_mm, drawn.reachable_mm)
         scaled = scale_to_displacement(
             drawn.motion, reached_mm, drawn.acquisition, subject.energy, subject.image, subject.spacing_mm
@@ -192,13 +198,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         energy = line_energy(data, one_shot.plan(data.shape[1:], self.num_packages), data.ndim - 1)
         return _Object(data, spacing_of(image, self.spacing_mm), body_axes_of(image, self.orientation), energy)
 
-    def _draw_motion(
-        self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object
-    ) -> _Drawn | str:
-        """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn.
-
-        Where the family cannot reach the score in this image, the reason.
-        """
+    def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
+        """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
         nearest, kept, most_mm = float("inf"), None, 0.0
         for _ in range(_MAX_TRIES):
             drawn = self._draw_once(family, axes, subject)
@@ -213,7 +214,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             if reach <= MAX_EXCURSION_MM:
                 break
         if kept is None or nearest > _FARTHEST_MM:
-            return self._out_of_reach(family, displacement_mm, nearest, most_mm)
+            raise _OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
         return kept
 
     def _draw_once(self, family: str, axes: tuple[int, ...], subject: _Object) -> _Drawn:
