@@ -62,7 +62,8 @@ def test_a_seeded_compose_repeats_itself():
 
 
 def test_samples_with_different_shots_collate_and_replay_after_decollating():
-    pipeline = RandKSpaceMotiond("image", "target", "displacement", prob=0.7).set_random_state(1)
+    torch.manual_seed(0)  # MONAI's DataLoader seeds the transforms from it
+    pipeline = RandKSpaceMotiond("image", "target", "displacement", prob=0.7)
     batch = next(iter(DataLoader(Dataset([{"image": blob()}] * 6, pipeline), batch_size=6)))
     assert batch["image"].shape == batch["target"].shape == (6, 1, 32, 28)
     items = decollate_batch(batch)
