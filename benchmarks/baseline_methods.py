@@ -98,18 +98,22 @@ class NetworkMethod:
     Args:
         name: row of the table.
         network: (B, 1, H, W) to the same.
-        residual_share: how much of what the network adds is taken.
         batch_size: slices at once.
     """
 
-    def __init__(self, name: str, network: nn.Module, residual_share: float = 1.0, batch_size: int = 8) -> None:
+    def __init__(self, name: str, network: nn.Module, batch_size: int = 8) -> None:
         self.name, self.network, self.batch_size = name, network.eval(), batch_size
-        self.residual_share = residual_share
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
+        self.last: tuple[Case, Output] | None = None
+
+    def correct(self, case: Case) -> Output:
+        """Correct the slices that hold tissue; the same case twice in a row is corrected once."""
+        if self.last is None or self.last[0] is not case:
+            self.last = case, self._correct(case)
+        return self.last[1]
 
     @torch.no_grad()
-    def correct(self, case: Case) -> Output:
-        """Correct the slices that hold tissue."""
+    def _correct(self, case: Case) -> Output:
         start = time.perf_counter()
         scale = foreground_scale(case.moved)
         slices = case.moved.float().movedim(case.slice_axis, 0) / scale
@@ -117,9 +121,26 @@ class NetworkMethod:
         for batch in _with_tissue(case).split(self.batch_size):
             images = slices[batch].unsqueeze(1).to(memory_format=torch.channels_last)
             with mixed_precision("cpu"):
-                corrected = self.network(images).float()
-            result[batch] = torch.lerp(images, corrected, self.residual_share).squeeze(1)
+                result[batch] = self.network(images).float().squeeze(1)
         return Output((result * scale).movedim(0, case.slice_axis), time.perf_counter() - start)
+
+
+class ShareOfResidual:
+    """Another method with a share of what it adds: a row beside that of ``method``, whose last result it takes over.
+
+    Args:
+        method: the whole.
+        share: 0 to 1.
+    """
+
+    def __init__(self, method: NetworkMethod, share: float) -> None:
+        self.name, self.num_parameters = f"{method.name}, share {share:g}", method.num_parameters
+        self.method, self.share = method, share
+
+    def correct(self, case: Case) -> Output:
+        """A part of the way from the scan to the method's result."""
+        whole = self.method.correct(case)
+        return Output(torch.lerp(case.moved.float(), whole.image, self.share), whole.seconds)
 
 
 class Autofocus:

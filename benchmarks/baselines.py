@@ -1,7 +1,7 @@
 """Ours beside MONAI's BasicUNet and Restormer and gradient-entropy autofocus, equally long trained: one table.
 
     python -m benchmarks.baselines --steps 1000 --out runs/baselines --codes bundle/models/model.pt \\
-        --config train.yaml --config train_release.yaml --sample-dir SAMPLES --head HEAD.nii.gz
+        --config train.yaml --config train_release.yaml --set sample_dir=SAMPLES --set head=HEAD.nii.gz
 
 Each network is trained by the workflow of bundle/configs/train.yaml, on the samples of its pipeline, for the same
 number of optimiser steps, and all are evaluated on the grid of `mocodis evaluate`. What is fair, and what is not:
@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 import typer
+import yaml
 
-from benchmarks.baseline_methods import Autofocus, NetworkMethod
+from benchmarks.baseline_methods import Autofocus, NetworkMethod, ShareOfResidual
 from benchmarks.baseline_training import OURS, TARGETS, Trained, load_network, train
 from mocodis_monai.evaluation import (
     Case,
@@ -58,16 +59,15 @@ def seconds_per_volume(method: Method) -> float:
     slab = torch.from_numpy(np.random.default_rng(0).uniform(0.5, 1, (192, 192, TIMED_SLICES)).astype(np.float32))
     case = Case(Cell("", "", "", ""), "", "", slab, None, (1.0, 1.0, 1.0), 2, 0.0, {}, "RAS")
     method.correct(case)  # the first call pays for what is set up once
-    return method.correct(case).seconds * VOLUME_SLICES / TIMED_SLICES
+    return method.correct(case._replace(name="again")).seconds * VOLUME_SLICES / TIMED_SLICES
 
 
 def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method]:
     """Rows of the table: ours first, then the baselines, at last the weights that were trained longer."""
     methods: list[Method] = [CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights))]
     for name in (name for name in trained if name != OURS):
-        network = load_network(name, trained[name].weights)
-        methods.append(NetworkMethod(TITLES[name], network))
-        methods.append(NetworkMethod(f"{TITLES[name]}, share {RESIDUAL_SHARE:g}", network, RESIDUAL_SHARE))
+        whole = NetworkMethod(TITLES[name], load_network(name, trained[name].weights))
+        methods += [whole, ShareOfResidual(whole, RESIDUAL_SHARE)]
     return [*methods, Autofocus(), CorrectorMethod(RELEASED, load_corrector(weights))]
 
 
@@ -96,23 +96,35 @@ def compare(
     return save_evaluation(evaluate_cells(cells_of(grid), methods, about, progress=True), out)
 
 
+def knobs_of(assignments: Sequence[str]) -> dict[str, Any]:
+    """Each "name=value" as an entry of the configs, the value as YAML reads it.
+
+    Raises:
+        typer.BadParameter: one has no "=".
+    """
+    knobs = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            wrong = f"got {assignment!r}; write name=value, such as image_size=96."
+            raise typer.BadParameter(wrong, param_hint="--set")
+        knobs[name] = yaml.safe_load(value)
+    return knobs
+
+
 def main(
     steps: int = typer.Option(..., min=8, help="Optimiser steps of each network."),
     out: Path = typer.Option(..., help="Folder for checkpoints and for the table; give it again to go on."),
     codes: Path = typer.Option(None, help="Weights whose codes ours starts from. Default: trained within the steps."),
     weights: Path = typer.Option(None, help="Weights of a row of their own. Default: the released ones."),
     config: list[str] = typer.Option(["train.yaml"], help="Config of bundle/configs; again for overlays."),
-    sample_dir: Path = typer.Option(None, help="Where train_release.yaml keeps its samples. Default: the config's."),
-    head: Path = typer.Option(None, help="The head that train_release.yaml wants. Default: the config's."),
-    image_size: int = typer.Option(None, help="Side of the training images. Default: the config's."),
-    num_workers: int = typer.Option(None, help="Data workers. Default: the config's."),
+    knob: list[str] = typer.Option([], "--set", help="A knob of the configs, such as image_size=96; again for more."),
     quick: bool = typer.Option(False, "--quick", help="The quick grid."),
     baseline: list[str] = typer.Option(list(TARGETS), help="unet or restormer; again for both. Default: both."),
     only: str = typer.Option(None, help="Train one of ours, unet, restormer and stop there."),
 ) -> None:
     """Train, evaluate and write report.html, table.md, summary.json and cases.csv."""
-    knobs = {"sample_dir": sample_dir, "head": head, "image_size": image_size, "num_workers": num_workers}
-    given = {name: str(knob) if isinstance(knob, Path) else knob for name, knob in knobs.items() if knob is not None}
+    given = knobs_of(knob)
     if not TARGETS.keys() >= set(baseline):
         raise typer.BadParameter(f"got {baseline}; allowed are {', '.join(TARGETS)}.", param_hint="--baseline")
     if only is not None:

@@ -1,18 +1,19 @@
 """How much of the residual to add: mean gain in SSIM by share and motion, on validation images that are in no table.
 
-    python -m benchmarks.residual_share --volume uih_b.nii.gz --array t1_coronal_slice.npy
+    python -m benchmarks.residual_share --array t1_coronal_slice.npy --volume uih_b.nii.gz \\
+        --volume ms12_T1W.nii.gz --volume ms12_T2W.nii.gz --volume ms12_FLAIR.nii.gz
 
 Phantoms of validation seeds with texture, as in the evaluation's grid; the sagittal slice of a head in matplotlib's
-sample data, slices of a NIfTI volume and a single slice in a NumPy file (here the head of data_manifests/uih_b.json and
-the coronal slice in dipy's wheel, neither trained on). First the mean motion score; beside each gain the share of the
-cases that lost more than .01. The last column is what the network does: half, and nothing where its gate holds the
-image for still.
+sample data, a single slice in a NumPy file and four slices of each NIfTI volume (here the coronal slice in dipy's
+wheel, the head of data_manifests/uih_b.json and the patient of data_manifests/patients.json whose split is validation;
+none was trained on). First the mean motion score; beside each gain the share of the cases that lost more than .01. The
+last column is what the network does: its share, and nothing where its gate holds the image for still.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,19 @@ from monai.data import MetaTensor
 from tqdm import tqdm
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
+from mocodis_monai.data.nifti import stem
+from mocodis_monai.data.planes import THICK
 from mocodis_monai.data.records import phantom_records, slice_records
+from mocodis_monai.data.slices import read_canonical
 from mocodis_monai.evaluation.grid import load_record
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE
+from mocodis_monai.inferers import thickest_axis
 from mocodis_monai.metrics import foreground_ssim
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
-from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
+from mocodis_monai.transforms import RandKSpaceMotiond
 
 SHARES = (0.25, 0.5, 0.65, 0.8, 1.0)
 DISPLACEMENTS_PX = (0.75, 1.75, 3.5)
@@ -40,21 +45,24 @@ REGIONS = ("head", "abdomen", "pelvis", "thorax")
 FIRST_SEED = 98_000
 SIZE = (128, 128)
 PHANTOMS = 4  # of each region
+SLICES = 4  # of each volume
+MIN_FOREGROUND = 0.15
 
 
-def images(volume: Path | None, array: Path | None) -> Iterator[tuple[str, MetaTensor]]:
+def images(volumes: Sequence[Path], array: Path | None) -> Iterator[tuple[str, MetaTensor]]:
     """Names and clean images (1, H, W)."""
-    load = LoadSourced("image")
     for record in phantom_records(PHANTOMS * len(REGIONS), FIRST_SEED, REGIONS, SIZE):
         yield "phantoms", load_record(record)
     with gzip.open(cbook.get_sample_data("s1045.ima.gz", asfileobj=False)) as file:
         yield "head in matplotlib", as_image(np.frombuffer(file.read(), np.uint16).reshape(256, 256))
     if array is not None:
         yield array.stem, as_image(np.squeeze(np.load(array)))
-    if volume is not None:
-        records = slice_records(volume, min_foreground=0.15)
-        for place in np.linspace(20, len(records) - 20, 4):
-            yield "slices of the volume", load(records[int(place)])["image"]
+    for volume in volumes:
+        spacing_mm = read_canonical(str(volume)).spacing_mm
+        axes = (thickest_axis(spacing_mm),) if max(spacing_mm) > THICK * min(spacing_mm) else (0, 1, 2)
+        records = slice_records(volume, axes, min_foreground=MIN_FOREGROUND)
+        for place in np.linspace(0, len(records) - 1, SLICES + 2)[1:-1]:
+            yield f"slices of {stem(volume)}", load_record(records[int(place)])
 
 
 def as_image(values: np.ndarray) -> MetaTensor:
@@ -80,7 +88,7 @@ def judge(network: MotionCorrector, moved: torch.Tensor, target: torch.Tensor) -
 
 
 def main(
-    volume: Path = typer.Option(None, help="NIfTI volume whose slices are looked at."),
+    volume: list[Path] = typer.Option([], help="NIfTI volume whose slices are looked at; again for more."),
     array: Path = typer.Option(None, help="A slice in a NumPy file."),
     weights: Path = typer.Option(None, help="Checkpoint; default the released one."),
 ) -> None:

@@ -7,11 +7,20 @@ import shutil
 
 import pytest
 import torch
+import typer
 from torch.nn import functional as F
 
-from benchmarks.baseline_methods import Autofocus, ImageLoss, NetworkMethod, basic_unet, gradient_entropy, restormer
+from benchmarks.baseline_methods import (
+    Autofocus,
+    ImageLoss,
+    NetworkMethod,
+    ShareOfResidual,
+    basic_unet,
+    gradient_entropy,
+    restormer,
+)
 from benchmarks.baseline_training import train
-from benchmarks.baselines import compare
+from benchmarks.baselines import compare, knobs_of
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.evaluation import Case, Cell, Grid
 from mocodis_monai.losses import CorrectionLoss, structural_loss
@@ -25,6 +34,13 @@ TINY = {"image_size": 64, "batch_size": 2, "num_workers": 0, "num_validation_ima
 def as_case(image: torch.Tensor) -> Case:
     cell = Cell("head", "sudden", "mild", "")
     return Case(cell, "a", "a", image[..., None], None, (1.0, 1.0, 1.0), 2, 0.0, {}, "PLS")
+
+
+def test_knobs_are_read_as_yaml_reads_them():
+    read = knobs_of(["image_size=96", "sample_dir=a=b/c", "families=[nod, drift]"])
+    assert read == {"image_size": 96, "sample_dir": "a=b/c", "families": ["nod", "drift"]}
+    with pytest.raises(typer.BadParameter, match="name=value"):
+        knobs_of(["image_size"])
 
 
 @pytest.mark.parametrize("make", [basic_unet, restormer])
@@ -77,14 +93,23 @@ def test_autofocus_sharpens_an_image_whose_lines_were_shifted(axis):
 
 def test_a_share_of_the_residual_is_a_part_of_the_way():
     class Brighter(torch.nn.Module):
+        calls = 0
+
         def forward(self, image):
+            self.calls += 1
             return image + 0.5
 
     case = as_case(make_phantom("head", 1, (64, 64)).image[0])
-    whole, half, none = (NetworkMethod("", Brighter(), share).correct(case).image for share in (1.0, 0.5, 0.0))
+    network = Brighter()
+    method = NetworkMethod("brighter", network)
+    whole = method.correct(case).image
+    half, none = (ShareOfResidual(method, share).correct(case).image for share in (0.5, 0.0))
     torch.testing.assert_close(none, case.moved)
     torch.testing.assert_close(half - none, (whole - none) / 2)
     assert (whole - none).max() > 0.4
+    assert network.calls == 1  # shares come for nothing
+    method.correct(case._replace(name="another"))
+    assert network.calls == 2
 
 
 @pytest.fixture(scope="module")

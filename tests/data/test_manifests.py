@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mocodis_monai.data import packaged
+from mocodis_monai.data.manifest import read_manifest
 
 FOLDER = Path(__file__).parents[2] / "data_manifests"
 MANIFESTS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -31,9 +32,18 @@ def test_installed_files_have_the_sha256_of_the_manifest(name):
 
 def test_colin27_is_in_no_training_manifest():
     for manifest in MANIFESTS.values():
+        splits = {{**manifest, **file}["split"] for file in manifest["files"]}
         named = json.dumps(manifest).lower()
-        assert manifest["split"] in ("train", "validation", "test")
-        assert manifest["split"] == "test" or not ("colin" in named or "ch2" in named)
+        assert splits <= {"train", "validation", "test"}
+        assert splits == {"test"} or not ("colin" in named or "ch2" in named)
+
+
+def test_no_file_is_in_two_manifests_and_the_patients_are_ready_to_train_and_test_on():
+    everything = [file["sha256"] for manifest in MANIFESTS.values() for file in manifest["files"]]
+    assert len(set(everything)) == len(everything)
+    scans = read_manifest(FOLDER / "patients.json").scans  # refuses a subject in two splits
+    assert {scan.split for scan in scans} == {"train", "validation", "test"}
+    assert all(scan.path.parent == FOLDER and scan.content == "still" for scan in scans)
 
 
 def test_packaged_paths_are_those_of_the_manifests():
