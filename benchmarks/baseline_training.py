@@ -13,7 +13,8 @@ from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 from torch import nn
 
-from mocodis_monai.data.files import staged
+from mocodis_monai.data.files import sha256_of, staged
+from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.release import bundle_root, load_weights
 
@@ -72,8 +73,12 @@ def train(
         configs: files of the bundle's configs, overlays last.
         knobs: further entries to set, such as ``sample_dir``.
         codes: weights whose codes ours starts from, its branch afresh; None spends :data:`CODES_SHARE` of the steps.
+
+    Raises:
+        InputError: the folder holds a training from other configs, knobs or codes.
     """
     folder = out / name / f"{steps}_steps{'_on_codes' if name == OURS and codes else ''}"
+    _same_settings(folder / "settings.json", _settings(configs, knobs or {}, codes if name == OURS else None))
     parts = {CORRECTION: steps}
     if name == OURS and codes is None:
         first = max(1, round(steps * CODES_SHARE))
@@ -93,6 +98,22 @@ def load_network(name: str, weights: Path) -> nn.Module:
     """The trained baseline "unet" or "restormer"."""
     network: nn.Module = ConfigParser({"network": {"_target_": TARGETS[name]}}).get_parsed_content("network")
     return load_weights(network, weights)
+
+
+def _settings(configs: Sequence[str], knobs: dict[str, Any], codes: Path | None) -> dict[str, Any]:
+    """All that the weights depend on beside the number of steps."""
+    return {"configs": list(configs), "knobs": knobs, "codes": None if codes is None else sha256_of([codes])}
+
+
+def _same_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Keep the settings of a training beside it, and refuse to go on with others."""
+    if path.is_file() and json.loads(path.read_text()) != settings:
+        raise InputError(
+            f"{path.parent}: trained with {path.read_text()}, not with {json.dumps(settings)}. Give another --out."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staged(path) as (temporary,):
+        temporary.write_text(json.dumps(settings))
 
 
 def _with_fresh_branch(codes: Path, path: Path) -> Path:

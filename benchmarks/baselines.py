@@ -127,6 +127,8 @@ def main(
     given = knobs_of(knob)
     if not TARGETS.keys() >= set(baseline):
         raise typer.BadParameter(f"got {baseline}; allowed are {', '.join(TARGETS)}.", param_hint="--baseline")
+    if only not in (None, OURS, *TARGETS):
+        raise typer.BadParameter(f"got {only!r}; allowed are {', '.join((OURS, *TARGETS))}.", param_hint="--only")
     if only is not None:
         print(train(only, steps, out, config, given, codes))
         return

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from mocodis_monai.data.records import twin_records
 from mocodis_monai.motion import band_of
-from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.networks import ContentCodes, MotionCodes, MotionCorrector
 from mocodis_monai.networks.hierarchical_vqvae import Embeddings, embeddings_of
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
@@ -111,11 +111,10 @@ def look(network: MotionCorrector, sample: dict[str, torch.Tensor], regions: tup
     return looked
 
 
-def _histogram(network: MotionCorrector, codes, k: int) -> np.ndarray:
+def _histogram(network: MotionCorrector, codes: ContentCodes | MotionCodes, k: int) -> np.ndarray:
     """Share of each code of each codebook in image ``k``, one after the other."""
     books = codes.codebooks().values()
-    sizes = [int(book.indices.max()) + 1 for book in books]
-    most = max(*sizes, *network.num_embeddings)
+    most = max(network.num_embeddings)
     counts = [torch.bincount(book.indices[k].flatten(), minlength=most).float() for book in books]
     return torch.cat([count / count.sum() for count in counts]).numpy()
 

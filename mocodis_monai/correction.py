@@ -169,19 +169,14 @@ def _summary(found: VolumeCorrection) -> dict[str, Any]:
     """Numbers over the slices that hold tissue; None where there is none."""
     tissue = found.motion_score_mm.isfinite()
     gate = found.gate[tissue]
-    surprise = found.artifact_map.movedim(found.slice_axis, 0)[tissue]
     return {
-        "motion_score_mm": _rounded(found.motion_score_mm[tissue].median()) if len(gate) else None,
-        "gate": _rounded(gate.mean()) if len(gate) else 0.0,
+        "motion_score_mm": round(found.median_score_mm, 4) if len(gate) else None,
+        "gate": round(float(gate.mean()), 4) if len(gate) else 0.0,
         "decision": found.decision,
-        "log_likelihood_nats": -_rounded(surprise.mean()) if len(gate) else None,
+        "log_likelihood_nats": -round(found.surprise_nats, 4) if len(gate) else None,
         "num_slices": int(tissue.sum()),
         "slice_axis": found.slice_axis,
     }
-
-
-def _rounded(value: torch.Tensor) -> float:
-    return round(float(value), 4)
 
 
 def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None:
@@ -192,6 +187,6 @@ def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None
             found.corrected,
             image.spacing_mm,
             affine=image.affine,
-            motion_score_mm=float(found.motion_score_mm.nanmedian()),
+            motion_score_mm=found.median_score_mm,
             title=scan.source.name,
         )

@@ -22,6 +22,12 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     """The element-wise sum, without gradient; ``values`` keeps its own."""
     if world_size() == 1:

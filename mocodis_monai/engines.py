@@ -11,10 +11,10 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 from monai.utils.enums import CommonKeys as Keys
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
+from mocodis_monai.distributed import mean_of_numbers, mean_over_processes, rank, wait_for_all, world_size
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
 from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.guidance import cut
@@ -49,10 +49,15 @@ def prepare_twins(batch: dict[str, Any], device: torch.device) -> Pair:
 
 
 def fill(dataset: Dataset, num_workers: int) -> None:
-    """Ask once for every sample of a dataset that keeps its samples, such as MONAI's ``PersistentDataset``."""
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_workers)
-    for _ in tqdm(loader, desc="simulating", unit="sample"):
+    """Ask once for every sample of a dataset that keeps its samples, such as ``KeptDataset``; processes share the work.
+
+    Samples in a row stay with one process, since opening a volume takes longer than cutting it.
+    """
+    first, last = (len(dataset) * part // world_size() for part in (rank(), rank() + 1))
+    loader = DataLoader(Subset(dataset, range(first, last)), batch_size=None, num_workers=num_workers)
+    for _ in tqdm(loader, desc="simulating", unit="sample", disable=rank() != 0):
         pass
+    wait_for_all()
 
 
 class FixedDataset(Dataset):
@@ -204,8 +209,16 @@ def random_window(window: int, indices: LevelIndices, evidence: LevelLogits) -> 
         window: coarse sites along each axis.
         indices: (B, *coarse) and (B, *fine), the fine grid twice as fine.
         evidence: (B, codes, *coarse) and (B, codes, *fine).
+
+    Raises:
+        ValueError: an axis of the coarse grid is shorter than the window.
     """
     grid = indices.coarse.shape[1:]
+    if min(grid) < window:
+        raise ValueError(
+            f"the images have {tuple(grid)} coarse sites, eight pixels each; the prior needs {window} along each axis. "
+            f"Set image_size to {8 * window} or more."
+        )
     corner = tuple(int(torch.randint(size - window + 1, ())) for size in grid)
     coarse, fine = (
         cut(level.unsqueeze(1), [corner], window, factor).squeeze(1)

@@ -25,6 +25,7 @@ class VolumeCorrection(NamedTuple):
         motion_score_mm: (slices,), estimated displacement score; NaN for slices of air.
         gate: (slices,), share of the correction that was applied.
         slice_axis: the axis that was cut along.
+        foreground: (x, y, z), true where there is tissue.
     """
 
     corrected: torch.Tensor
@@ -33,6 +34,17 @@ class VolumeCorrection(NamedTuple):
     motion_score_mm: torch.Tensor
     gate: torch.Tensor
     slice_axis: int
+    foreground: torch.Tensor
+
+    @property
+    def median_score_mm(self) -> float:
+        """Motion score of the scan: the median over the slices with tissue; NaN where there are none."""
+        return float(self.motion_score_mm.nanmedian())
+
+    @property
+    def surprise_nats(self) -> float:
+        """Mean negative log-likelihood of the image's own codes over the tissue; NaN where there is none."""
+        return float(self.artifact_map[self.foreground].mean())
 
     @property
     def decision(self) -> str:
@@ -100,6 +112,7 @@ class VolumeCorrector:
         data: torch.Tensor,
         spacing_mm: tuple[float, ...],
         on_progress: Callable[[int, int], None] | None = None,
+        phase_encode_axis: int | None = None,
     ) -> VolumeCorrection:
         """Correct a volume; slices of air come back as they are.
 
@@ -108,14 +121,19 @@ class VolumeCorrector:
             spacing_mm: voxel size, (3,).
             on_progress: called after each batch with the number of slices done and of all there are to do; what it
                 raises ends the correction.
+            phase_encode_axis: axis that the ghosts run along, where it is known: it is not cut across.
+
+        Raises:
+            ValueError: fidelity or guidance out of range.
         """
         axis = self.slice_axis
         if axis is None:
-            axis = choose_slice_axis(tuple(data.shape), tuple(spacing_mm))
+            axis = choose_slice_axis(tuple(data.shape), tuple(spacing_mm), phase_encode_axis)
         in_plane = [size for other, size in enumerate(spacing_mm) if other != axis]
         scale = foreground_scale(data)
         slices = data.float().movedim(axis, 0) / scale
-        filled = foreground_mask(data[None])[0].movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
+        foreground = foreground_mask(data[None])[0]
+        filled = foreground.movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
         images = {name: torch.zeros_like(slices) for name in ("uncertainty", "artifact_map")}
         images["corrected"] = slices.clone()
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
@@ -140,6 +158,7 @@ class VolumeCorrector:
             motion_score_mm=score,
             gate=gate,
             slice_axis=axis,
+            foreground=foreground,
         )
 
 
@@ -157,12 +176,24 @@ class VolumeInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Correct each volume of the batch; ``network`` is a :class:`MotionCorrector`."""
+        """Correct each volume of the batch, which have one geometry; ``network`` is a :class:`MotionCorrector`.
+
+        The result is (B, 1, x, y, z) float32 on the CPU.
+        """
         corrector = VolumeCorrector(cast("MotionCorrector", network), **self.options)
-        spacing = _spacing_mm(inputs)
+        spacing, phase = _spacing_mm(inputs), phase_encode_axis_of(inputs)
         plain = torch.as_tensor(inputs).as_subclass(torch.Tensor)
-        volumes = [corrector.correct(volume[0].cpu(), spacing).corrected for volume in plain]
+        volumes = [
+            corrector.correct(volume[0].cpu(), spacing, phase_encode_axis=phase).corrected for volume in plain
+        ]
         return torch.stack(volumes).unsqueeze(1)
+
+
+def phase_encode_axis_of(volumes: torch.Tensor) -> int | None:
+    """What ``LoadVolumed`` read off the file of a volume, or of the first of a batch; None where it does not say it."""
+    meta = getattr(volumes, "meta", {})
+    axis = int(torch.as_tensor(meta.get("phase_encode_axis", -1)).reshape(-1)[0])
+    return None if axis < 0 else axis
 
 
 def _spacing_mm(volumes: torch.Tensor) -> tuple[float, ...]:

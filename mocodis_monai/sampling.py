@@ -6,15 +6,18 @@ workers nor that of processes changes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import Dataset
+from monai.data import Dataset, PersistentDataset
 from monai.transforms import Compose
 from torch.utils.data import DistributedSampler
 
+from mocodis_monai.data.files import staged
 from mocodis_monai.distributed import rank, world_size
 from mocodis_monai.errors import InputError
 
@@ -44,6 +47,39 @@ class SeededDataset(Dataset):
             return self.transform(self.data[index % len(self.data)])
         finally:
             torch.set_num_threads(threads)
+
+
+class KeptDataset(PersistentDataset):
+    """MONAI's ``PersistentDataset`` that knows how its samples were made.
+
+    That one finds a kept sample by its record alone: after another choice of, say, families it would go on with the
+    old samples and say nothing.
+
+    Args:
+        data: records.
+        transform: what makes a sample of a record.
+        cache_dir: where the samples are kept.
+        made_with: all that the transform depends on, by name: kept as ``made_with.json`` beside the samples.
+
+    Raises:
+        InputError: the samples in ``cache_dir`` were made otherwise.
+    """
+
+    def __init__(
+        self, data: Sequence[Any], transform: Sequence[Any], cache_dir: str | Path, made_with: Mapping[str, Any]
+    ) -> None:
+        super().__init__(data, transform, cache_dir)
+        path, now = Path(cache_dir) / "made_with.json", json.loads(json.dumps(made_with))
+        before = json.loads(path.read_text()) if path.is_file() else now
+        changed = [f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in now if before.get(key) != now[key]]
+        if changed:
+            raise InputError(
+                f"{cache_dir}: these samples were made with {'; '.join(changed)}. Give another --sample_dir, or remove "
+                "this one."
+            )
+        if not path.is_file():
+            with staged(path) as (temporary,):
+                temporary.write_text(json.dumps(now, indent=2) + "\n")
 
 
 class EpochSampler(DistributedSampler[int]):

@@ -36,7 +36,7 @@ class FakeCorrector:
         scores[:3] = torch.tensor([1.0, 2.0, 6.0])
         gate = torch.zeros(data.shape[2])
         gate[:3] = torch.tensor([0.0, 1.0, 1.0])
-        return VolumeCorrection(data / 2, data / 10, data * 0 + 3, scores, gate, 2)
+        return VolumeCorrection(data / 2, data / 10, data * 0 + 3, scores, gate, 2, data > 0)
 
 
 def fake_load_corrector(weights=None, device="cpu"):

@@ -13,6 +13,7 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, RandGaussianNoised, RandScaleIntensityd
 from torch import nn
 
+from mocodis_monai import engines
 from mocodis_monai.data.records import phantom_records
 from mocodis_monai.engines import (
     MAX_GRADIENT_NORM,
@@ -288,3 +289,30 @@ def test_a_fixed_dataset_leaves_the_global_generators_alone():
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert random.getstate() == before[2]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_processes_fill_a_dataset_together_each_sample_once(monkeypatch, processes):
+    asked = []
+
+    class Asked(torch.utils.data.Dataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return index
+
+    monkeypatch.setattr(engines, "wait_for_all", lambda: None)
+    for process in range(processes):
+        monkeypatch.setattr(engines, "rank", lambda process=process: process)
+        monkeypatch.setattr(engines, "world_size", lambda: processes)
+        engines.fill(Asked(), 0)
+    assert asked == list(range(10))
+
+
+def test_images_too_small_for_the_prior_are_refused():
+    levels = LevelIndices(torch.zeros(1, 6, 8), torch.zeros(1, 12, 16))
+    logits = LevelLogits(torch.zeros(1, 2, 6, 8), torch.zeros(1, 2, 12, 16))
+    with pytest.raises(ValueError, match="image_size to 64"):
+        random_window(8, levels, logits)

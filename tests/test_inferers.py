@@ -166,3 +166,18 @@ def test_threads_share_a_network_whose_weights_stay_where_they_are(volume, small
     before = {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()}
     VolumeCorrector(network, slice_axis=2).correct(volume, (1, 1, 1))
     assert {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()} == before
+
+
+@pytest.mark.parametrize(("phase", "wanted"), [(-1, 2), (2, 1), (1, 2)])
+def test_the_inferer_does_not_cut_across_the_phase_encode_axis(volume, phase, wanted):
+    network = Recorder()
+    meta = {"spacing_mm": torch.ones(3), "phase_encode_axis": phase}
+    VolumeInferer()(MetaTensor(volume[None, None], meta=meta), network)
+    assert network.batches[0].shape[2:] == tuple(size for axis, size in enumerate(volume.shape) if axis != wanted)
+
+
+def test_score_and_surprise_of_a_volume_are_those_of_its_tissue(volume):
+    found = VolumeCorrector(Recorder()).correct(volume, (1.0, 1.0, 1.0))
+    assert found.surprise_nats == pytest.approx(float(found.artifact_map[volume > 100].mean()))
+    assert found.median_score_mm == pytest.approx(float(found.motion_score_mm.nanmedian()))
+    assert found.foreground.any() and not found.foreground.all()

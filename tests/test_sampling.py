@@ -12,7 +12,7 @@ from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
 from mocodis_monai import sampling
 from mocodis_monai.data.records import phantom_records
 from mocodis_monai.errors import InputError
-from mocodis_monai.sampling import EpochSampler, SeededDataset
+from mocodis_monai.sampling import EpochSampler, KeptDataset, SeededDataset
 from mocodis_monai.transforms import LoadSourced, RandContrastd, RandKSpaceMotiond, RandLayersd, RandTextured
 
 
@@ -106,3 +106,13 @@ def test_the_processes_share_the_batches_of_one(processes):
 def test_a_batch_that_cannot_be_shared_is_refused(batch_size, processes):
     with pytest.raises(InputError, match=rf"batch_size is {batch_size}; it must be a multiple of the {processes} proc"):
         numbers(0, 0, processes, batch_size)
+
+
+def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
+    records, made_with = [{"image": 1.0}], {"families": ["nod"], "clean_share": 0.1}
+    KeptDataset(records, [], tmp_path, made_with)
+    KeptDataset(records, [], tmp_path, dict(made_with))
+    with pytest.raises(InputError, match=r"clean_share 0\.1, now 0\.2.*--sample_dir"):
+        KeptDataset(records, [], tmp_path, {**made_with, "clean_share": 0.2})
+    with pytest.raises(InputError, match=r"receiver_share None, now 0\.5"):
+        KeptDataset(records, [], tmp_path, {**made_with, "receiver_share": 0.5})

@@ -58,7 +58,7 @@ def check_size(path: Path, shape: Sequence[int], max_bytes: int, as_stored: int 
     if needed > max_bytes:
         raise InputError(
             f"{path}: {needed / 1e9:.1f} GB when decompressed (shape {tuple(shape)}), where {max_bytes / 1e9:g} GB are "
-            "allowed. If the image is what it should be, allow more (--max-gb)."
+            "allowed. If the image is what it should be, allow more (`max_bytes`, or --max-gb of mocodis correct)."
         )
 
 

@@ -18,7 +18,7 @@ from mocodis_monai.data.records import Record, phantom_records, slice_records
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.motion import FAMILIES, RIGID_FAMILIES, band_of
 from mocodis_monai.release import bundle_root
-from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond, RandTextured
+from mocodis_monai.transforms import LoadSourced, OutOfReachError, RandKSpaceMotiond, RandTextured
 
 __all__ = [
     "DISPLACEMENTS_MM",
@@ -184,7 +184,7 @@ def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displa
     ).set_random_state(1000 * FAMILIES.index(cell.family) + number)
     try:
         done: dict[Any, Any] = simulate({"image": clean})
-    except ValueError:  # tissue would have to fold
+    except OutOfReachError:  # tissue would have to fold
         return None
     return _case(cell, record, clean, done["image"], done["target"], dict(done["image"].meta["motion"]))
 

@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from mocodis_monai.data.intensity import foreground_mask
 from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.inferers import VolumeCorrector
 from mocodis_monai.networks import MotionCorrector
@@ -78,12 +77,11 @@ class CorrectorMethod:
         start = time.perf_counter()
         result = corrector.correct(case.moved, case.spacing_mm)
         seconds = time.perf_counter() - start
-        inside = foreground_mask(case.moved[None])[0]
         return Output(
             image=result.corrected,
             seconds=seconds,
-            score_mm=float(result.motion_score_mm.nanmedian()),
-            surprise_nats=float(result.artifact_map[inside].mean()),
+            score_mm=result.median_score_mm,
+            surprise_nats=result.surprise_nats,
             uncertainty=result.uncertainty,
         )
 

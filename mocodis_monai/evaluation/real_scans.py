@@ -15,7 +15,7 @@ from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.registration import registered_to
 from mocodis_monai.evaluation.still_scans import StillScan
-from mocodis_monai.inferers import thickest_axis
+from mocodis_monai.inferers import choose_slice_axis
 
 __all__ = ["ManifestScans", "RealScan", "cells_of_scans", "read_scans"]
 
@@ -94,11 +94,11 @@ def _case(cell: Cell, scan: RealScan) -> Case:
     return Case(
         cell=cell,
         subject=scan.subject,
-        name=f"{scan.subject} {scan.moved.name}",
+        name=f"{scan.subject} {scan.moved.parent.name}/{scan.moved.name}",
         moved=torch.from_numpy(volume.data),
         target=target,
         spacing_mm=volume.spacing_mm,
-        slice_axis=thickest_axis(volume.spacing_mm),
+        slice_axis=choose_slice_axis(volume.data.shape, volume.spacing_mm, volume.phase_encode_axis),
         displacement_mm=float("nan"),
         motion={},
         orientation="".join(aff2axcodes(volume.affine)),

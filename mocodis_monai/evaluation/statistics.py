@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -91,6 +91,9 @@ def paired_interval(gains: Sequence[float], subjects: Sequence[str]) -> Interval
 
 def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], against: str) -> Summary:
     before = {row.case: row for row in against_rows}
+    if len(before) < len(against_rows):
+        twice = next(name for name, count in Counter(row.case for row in against_rows).items() if count > 1)
+        raise ValueError(f"two cases of {against!r} are called {twice!r}; gains are paired by this name. Rename one.")
     pairs = [(row, before[row.case]) for row in rows if row.case in before]
     gains = {name: [getattr(a, name) - getattr(b, name) for a, b in pairs] for name in METRICS}
     lost = -np.array(gains["ssim"])

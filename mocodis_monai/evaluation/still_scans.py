@@ -61,7 +61,5 @@ def _records(scan: StillScan, count: int) -> list[Record]:
             "the scan out."
         ) from error
     places = sorted({int(place) for place in np.linspace(0, len(slices) - 1, count + 2)[1:-1]})
-    return [
-        {**slices[k], "subject": scan.subject, "case": f"{scan.path.name} slice {slices[k]['image']['index']}"}
-        for k in places
-    ]
+    name = f"{scan.subject} {scan.path.name} slice"
+    return [{**slices[k], "subject": scan.subject, "case": f"{name} {slices[k]['image']['index']}"} for k in places]

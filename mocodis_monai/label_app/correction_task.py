@@ -14,7 +14,7 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 
 from mocodis_monai.data.nifti import write_volume
 from mocodis_monai.errors import InputError
-from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector
+from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, phase_encode_axis_of
 from mocodis_monai.release import default_weights_path, load_corrector
 from mocodis_monai.transforms.volumes import LoadVolumed, source_path, spatial_array
 
@@ -66,7 +66,8 @@ class CorrectionTask(BasicInferTask):
         image = data[self.input_key]
         corrector = VolumeCorrector(self._get_network(device, None))
         spacing_mm = tuple(image.meta["spacing_mm"].tolist())
-        correction = corrector.correct(image.as_subclass(torch.Tensor)[0], spacing_mm)
+        phase = phase_encode_axis_of(image)
+        correction = corrector.correct(image.as_subclass(torch.Tensor)[0], spacing_mm, phase_encode_axis=phase)
         data[self.output_label_key] = correction.corrected[None]
         data[self.output_json_key] = summary(correction)
         return data
@@ -100,7 +101,7 @@ def summary(correction: VolumeCorrection) -> dict[str, Any]:
     gate = correction.gate[filled]
     corrected = int((gate > 0).sum())
     return {
-        "motion_score_mm": round(float(scores[filled].median()), 3) if filled.any() else None,
+        "motion_score_mm": round(correction.median_score_mm, 3) if filled.any() else None,
         "gate": round(float(gate.mean()), 3) if filled.any() else 0.0,
         "gate_decision": correction.decision,
         "slices_corrected": corrected,

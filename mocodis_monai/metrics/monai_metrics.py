@@ -33,7 +33,8 @@ class _ForegroundMetric(_ImageMetric):
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y is None or y_pred.shape != y.shape:
-            raise ValueError(f"prediction {tuple(y_pred.shape)} and target must have one shape (B, 1, *spatial).")
+            got = "no target" if y is None else f"target {tuple(y.shape)}"
+            raise ValueError(f"got prediction {tuple(y_pred.shape)} and {got}; both need one shape (B, 1, *spatial).")
         values = [
             self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
             for image, clean in zip(_plain(y_pred), _plain(y), strict=True)

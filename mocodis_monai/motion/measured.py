@@ -15,7 +15,12 @@ _ANGLES = {2: ("rotation_deg",), 3: ("rotation_0_deg", "rotation_1_deg", "rotati
 
 
 def write_trajectory(path: str | os.PathLike[str], trajectory: RigidTrajectory) -> None:
-    """Write a trajectory as CSV; :func:`read_trajectory` returns the same float64 values bit for bit."""
+    """Write a trajectory as CSV; :func:`read_trajectory` returns the same float64 values bit for bit.
+
+    Raises:
+        ValueError: the trajectory's parts do not fit each other.
+        OSError: the file cannot be written.
+    """
     check_trajectory(trajectory)
     poses = torch.cat([values.detach().double().cpu() for values in trajectory], 1)
     with Path(path).open("w", newline="", encoding="utf-8") as file:

@@ -277,6 +277,9 @@ def reachable_mm(
 
     A small organ moves little of the body, so that this may be well below 1 mm. Arguments as of
     :func:`motion_severity`; ``spacing_mm`` is the voxel size, one for each spatial axis.
+
+    Raises:
+        ValueError: the arguments do not fit each other.
     """
     score = motion_severity(deformation, acquisition, energy, image).displacement_mm
     return score * largest_factor(deformation, image.shape[-deformation.spatial_dims :], spacing_mm)

@@ -150,7 +150,11 @@ class MotionCorrector(nn.Module):
 
         Images 2k and 2k + 1 went through the same trajectory. One of the two is drawn with the motion codes of its
         twin, so that these can tell nothing of the anatomy: of even pairs the second, of odd pairs the first.
+
+        Raises:
+            ValueError: a size is no multiple of 16.
         """
+        _check_sizes(moved)
         content, motion = self.vqvae.encode_content(clean), self.vqvae.encode_motion(moved)
         embeddings, artifact = embeddings_of(content), embeddings_of(motion)
         places = torch.arange(len(moved), device=moved.device)
@@ -168,8 +172,12 @@ class MotionCorrector(nn.Module):
     def refine(self, moved: torch.Tensor, clean: torch.Tensor, guidance: float = 0.0) -> Refinement:
         """Second stage, codes frozen: read the clean codes off ``moved``, guided or not, and refine what they draw.
 
-        Both images (B, 1, *spatial), sizes multiples of 16.
+        Both images (B, 1, *spatial).
+
+        Raises:
+            ValueError: a size is no multiple of 16.
         """
+        _check_sizes(moved)
         posterior = self._posterior(moved, guidance)
         refined, codes_only = self._draw(posterior)
         true = self.true_codes(clean)
@@ -187,8 +195,12 @@ class MotionCorrector(nn.Module):
     def read_codes(self, moved: torch.Tensor, clean: torch.Tensor) -> Reading:
         """Third stage: true clean codes, evidence of the moved image, and the motion condition for the prior.
 
-        Both images (B, 1, *spatial), sizes multiples of 16.
+        Both images (B, 1, *spatial).
+
+        Raises:
+            ValueError: a size is no multiple of 16.
         """
+        _check_sizes(moved)
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
         condition = self._prior_condition(motion, evidence.score_px)
@@ -206,7 +218,11 @@ class MotionCorrector(nn.Module):
         return Drawing(self._crop(self.vqvae.decode(embeddings_of(content)).float(), clean), content)
 
     def freeze(self, *names: str) -> MotionCorrector:
-        """Fix the parts ``names`` for good: no gradients, and their codebooks rest in training mode too."""
+        """Fix the parts ``names`` for good: no gradients, and their codebooks rest in training mode too.
+
+        Raises:
+            AttributeError: there is no such part.
+        """
         self.frozen |= set(names)
         for name in names:
             self.get_submodule(name).requires_grad_(False)
@@ -301,6 +317,14 @@ class MotionCorrector(nn.Module):
     def _per_image(self, values: torch.Tensor) -> torch.Tensor:
         """(B,) -> (B, 1, 1, ...) to multiply images with."""
         return values.reshape(-1, 1, *(1,) * self.spatial_dims)
+
+
+def _check_sizes(images: torch.Tensor) -> None:
+    if any(size % SIZE_MULTIPLE for size in images.shape[2:]):
+        raise ValueError(
+            f"images are {tuple(images.shape[2:])} pixels large; in training each size (image_size) must be a multiple "
+            f"of {SIZE_MULTIPLE}."
+        )
 
 
 def _check_share(name: str, value: float) -> None:

@@ -115,6 +115,7 @@ class SaveComparisond(SaveImaged):
         self.output_dir, self.output_postfix = Path(output_dir), output_postfix
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw the pair; ``data`` comes back as it is."""
         result = dict(data)
         before, after = (result[key] for key in self.keys)
         source = source_path(result, self.keys[0])

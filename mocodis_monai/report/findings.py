@@ -44,7 +44,9 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     ours = summary["methods"][1]
     pooled = [group for group in _moved(summary, "severity", ours) if _gain(group) is not None]
     sentences = [_gains_in_words(pooled)] if pooled else []
-    sentences += [_remains_in_words(group) for group in pooled if _severity(group) in ("severe", "pairs")]
+    worst = [group for group in pooled if _severity(group) in ("severe", "pairs")]
+    uncorrected = {group["group"]: group for group in _of(summary, "severity", UNCORRECTED)}
+    sentences += [_remains_in_words(group, uncorrected[group["group"]]) for group in worst]
     sentences += [_still_in_words(group) for group in _of(summary, "severity", ours) if _severity(group) == "none"]
     by_population = [group for group in _moved(summary, "population and severity", ours) if _gain(group) is not None]
     severe = [group for group in by_population if _severity(group) == "severe"]
@@ -206,9 +208,9 @@ def _gains_in_words(groups: list[_Group]) -> str:
     return f"The correction {'; it '.join(said)}; in brackets the mean change with its 95 % interval."
 
 
-def _remains_in_words(group: _Group) -> str:
-    gain, after = group["gains"]["ssim"]["mean"], group["means"]["ssim"]
-    back = gain / max(1 - (after - gain), 1e-6)
+def _remains_in_words(group: _Group, before: _Group) -> str:
+    gain = group["gains"]["ssim"]["mean"]
+    back = gain / max(1 - before["means"]["ssim"], 1e-6)
     rest = "most of the artifact is gone" if back >= LARGE_SHARE else "most of the artifact remains"
     share = f"{back:.0%} of the similarity that it took comes back" if back > 0 else "nothing of it comes back"
     return f"At {_name(group)} {share}: {rest}, and {group['made_worse']:.0%} of the cases are made worse."

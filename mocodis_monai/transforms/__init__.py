@@ -6,7 +6,7 @@ honoured). The physics they apply lives in :mod:`mocodis_monai.motion`.
 
 from .kspace_motion import KSpaceMotion, MotionSample
 from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMotionDict
-from .rand_kspace_motion import RandKSpaceMotion
+from .rand_kspace_motion import OutOfReachError, RandKSpaceMotion
 from .scan import EchoTrain, ReceiverOptions
 from .seeded import SeededCompose
 from .sources import LoadSourced, RandContrast, RandContrastd
@@ -20,6 +20,7 @@ __all__ = [
     "LoadSourced",
     "LoadVolumed",
     "MotionSample",
+    "OutOfReachError",
     "RandContrast",
     "RandContrastd",
     "RandKSpaceMotion",

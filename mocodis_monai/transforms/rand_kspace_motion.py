@@ -76,7 +76,7 @@ class _Drawn(NamedTuple):
     reachable_mm: float
 
 
-class _OutOfReachError(ValueError):
+class OutOfReachError(ValueError):
     """A family cannot reach the score in an image."""
 
 
@@ -160,7 +160,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             try:
                 drawn = self._draw_motion(family, displacement_mm, axes, subject)
                 break
-            except _OutOfReachError:
+            except OutOfReachError:
                 if not left:
                     raise
             family = left.pop(self.R.randint(len(left)))
@@ -214,7 +214,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             if reach <= MAX_EXCURSION_MM:
                 break
         if kept is None or nearest > _FARTHEST_MM:
-            raise _OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
+            raise OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
         return kept
 
     def _draw_once(self, family: str, axes: tuple[int, ...], subject: _Object) -> _Drawn:

@@ -47,6 +47,7 @@ class LoadSourced(MapTransform):
         self.fit = ResizeWithPadOrCrop(size) if size is not None else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A copy of ``data`` with the images of the sources."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
             image = _load(loaded[key])
@@ -112,6 +113,7 @@ class RandContrast(RandomizableTransform):
         self.values = np.array([0.0, BACKGROUND / 2, *levels])
 
     def __call__(self, image: torch.Tensor, randomize: bool = True) -> torch.Tensor:
+        """The image with its intensities remapped, again on the foreground scale."""
         if randomize:
             self.randomize()
         if not self._do_transform:
@@ -141,6 +143,7 @@ class RandContrastd(RandomizableTransform, MapTransform):
         return self
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A copy of ``data`` with the images of ``keys`` remapped."""
         changed = dict(data)
         self.randomize(None)
         if not self._do_transform:

@@ -26,8 +26,9 @@ __all__ = ["LoadVolumed", "SaveVolumed", "make_output_dir", "source_path", "spat
 class LoadVolumed(MapTransform):
     """Replace paths by volumes: MetaTensor ``(1, x, y, z)``, float32, in the intensities of the file.
 
-    ``meta`` holds ``filename_or_obj`` (the path), ``spacing_mm`` (tensor ``(3,)``, along x, y, z) and, where MONAI
-    Label looks for it, ``original_affine``; the affine is that of the file.
+    ``meta`` holds ``filename_or_obj`` (the path), ``spacing_mm`` (tensor ``(3,)``, along x, y, z),
+    ``phase_encode_axis`` (0, 1 or 2, -1 where the header does not say it) and, where MONAI Label looks for it,
+    ``original_affine``; the affine is that of the file.
 
     Args:
         keys: keys of the paths.
@@ -38,12 +39,14 @@ class LoadVolumed(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A copy of ``data`` with the volumes read."""
         result = dict(data)
         for key in self.key_iterator(result):
             volume = read_volume(result[key])
             meta = {
                 ImageMetaKey.FILENAME_OR_OBJ: str(volume.path),
                 "spacing_mm": torch.tensor(volume.spacing_mm, dtype=torch.float64),
+                "phase_encode_axis": -1 if volume.phase_encode_axis is None else volume.phase_encode_axis,
                 "original_affine": torch.as_tensor(volume.affine),
             }
             affine = torch.as_tensor(volume.affine)
@@ -66,6 +69,7 @@ class SaveVolumed(SaveImaged):
         allow_missing_keys: do not raise if a key is missing.
 
     Raises:
+        ValueError: ``output_postfix`` gives two keys the same file.
         InputError: on calling, if the folder or the file cannot be written.
     """
 
@@ -89,6 +93,7 @@ class SaveVolumed(SaveImaged):
             )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the volumes of ``keys``; ``data`` comes back as it is."""
         result = dict(data)
         source = source_path(result, self.source_key)
         for key, postfix in self.key_iterator(result, self.output_postfix):

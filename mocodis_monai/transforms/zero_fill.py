@@ -52,7 +52,9 @@ class RandZeroFilld(RandomizableTransform, MapTransform):
         self.randomize(None)
         if not self._do_transform:
             return filled
-        spatial_dims = next(filled[key].ndim for key in self.key_iterator(filled)) - 1
+        spatial_dims = next((filled[key].ndim - 1 for key in self.key_iterator(filled)), 0)
+        if not spatial_dims:  # allow_missing_keys, and all are
+            return filled
         axes = [axis for axis in range(spatial_dims) if self.R.rand() < 0.5] or [self.R.randint(spatial_dims)]
         shares = {axis: self.R.uniform(*self.kept) for axis in axes}
         hamming = self.R.rand() < 0.5

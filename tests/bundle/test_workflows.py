@@ -23,7 +23,14 @@ from mocodis_monai.release import bundle_root
 
 BUNDLE = Path(bundle_root())
 CONFIGS = BUNDLE / "configs"
-OVERLAYS = ("train_prior.yaml", "train_release.yaml", "train_own.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
+OVERLAYS = (
+    "train_prior.yaml",
+    "train_release.yaml",
+    "train_heads.yaml",
+    "train_own.yaml",
+    "evaluate.yaml",
+    "multi_gpu_train.yaml",
+)
 TINY = {
     "iterations_per_epoch": 2,  # one of each stage in the first epoch
     "codes_iterations": 1,

@@ -57,6 +57,12 @@ def test_gains_are_paired_by_case_whatever_the_order():
     assert set(ours.gains) == set(METRICS)
 
 
+def test_two_cases_of_one_name_are_refused():
+    rows = [row("t1.nii.gz", method, 0.5, subject) for method in ("uncorrected", "ours") for subject in "ab"]
+    with pytest.raises(ValueError, match=r"t1\.nii\.gz"):
+        summarise(rows, lambda r: r.severity)
+
+
 @pytest.mark.parametrize(("loss", "share"), [(1e-6, 0.0), (1e-4, 1.0), (0.0, 0.0), (-0.1, 0.0)])
 def test_rounding_is_no_harm_and_the_smallest_real_loss_is(loss, share):
     rows = [row("1", "uncorrected", 0.5), row("1", "ours", 0.5 - loss)]

@@ -243,3 +243,9 @@ def test_the_gate_rises_from_zero_to_one_and_never_falls():
     assert (gate.diff() >= 0).all()
     assert (gate[scores <= GATE_PX[0]] == 0).all() and (gate[scores > GATE_PX[1] + 1e-6] == 1).all()
     assert no_harm_gate(torch.tensor([sum(GATE_PX) / 2])).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("stage", ["reconstruct", "refine", "read_codes"])
+def test_training_sizes_that_are_no_multiples_of_sixteen_are_named(small_corrector, stage):
+    with pytest.raises(ValueError, match=r"\(64, 72\).*multiple of 16"):
+        getattr(small_corrector(), stage)(torch.rand(2, 1, 64, 72), torch.rand(2, 1, 64, 72))

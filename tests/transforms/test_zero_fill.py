@@ -62,3 +62,8 @@ def test_keys_share_the_window_and_keep_their_metadata():
 def test_a_share_that_cannot_be_is_refused(kept):
     with pytest.raises(ValueError, match=r"kept: got .* allowed is"):
         RandZeroFilld("image", kept=kept)
+
+
+def test_without_any_of_the_keys_nothing_happens():
+    fill = RandZeroFilld("image", prob=1.0, allow_missing_keys=True).set_random_state(0)
+    assert fill({"other": 1}) == {"other": 1}
