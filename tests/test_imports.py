@@ -22,7 +22,7 @@ LAYERS = [
     {"networks"},
     {"sampling", "parallel", "losses", "inferers", "metrics", "engines", "handlers"},
     {"evaluation", "report", "gallery", "release", "simulation"},
-    {"scans", "ledger"},
+    {"scans", "ledger", "averaging"},
     {"correction"},
     {"batch"},
     {"cohort", "console", "run_report"},

@@ -7,6 +7,7 @@ from monai.networks.layers.simplelayers import GaussianFilter
 from torch import nn
 from torch.nn import functional as F
 
+from mocodis_monai.networks.checks import SIZE_MULTIPLE, check_share, check_sizes
 from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
 from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
 from mocodis_monai.networks.guidance import guide
@@ -29,8 +30,6 @@ from mocodis_monai.networks.results import (
     twins_of,
 )
 
-SIZE_MULTIPLE = 16
-"""The coarsest grid is 1/16 of the resolution; images are padded to a multiple and cropped back."""
 UNCERTAINTY_SIGMA = 2.0
 """Of the Gaussian, in pixels, that the uncertainty map is smoothed with: of 2, 4 and 8 it ranked the errors best."""
 
@@ -119,8 +118,8 @@ class MotionCorrector(nn.Module):
             ValueError: ``fidelity`` or ``guidance`` out of range.
         """
         guidance = self.guidance if guidance is None else guidance
-        _check_share("fidelity", fidelity)
-        _check_share("guidance", guidance)
+        check_share("fidelity", fidelity)
+        check_share("guidance", guidance)
         posterior = self._posterior(self._pad(image), guidance)
         gate = no_harm_gate(posterior.score_px)
         refined, codes_only = self._draw(posterior)
@@ -154,7 +153,7 @@ class MotionCorrector(nn.Module):
         Raises:
             ValueError: a size is no multiple of 16.
         """
-        _check_sizes(moved)
+        check_sizes(moved)
         content, motion = self.vqvae.encode_content(clean), self.vqvae.encode_motion(moved)
         embeddings, artifact = embeddings_of(content), embeddings_of(motion)
         places = torch.arange(len(moved), device=moved.device)
@@ -177,7 +176,7 @@ class MotionCorrector(nn.Module):
         Raises:
             ValueError: a size is no multiple of 16.
         """
-        _check_sizes(moved)
+        check_sizes(moved)
         posterior = self._posterior(moved, guidance)
         refined, codes_only = self._draw(posterior)
         true = self.true_codes(clean)
@@ -200,7 +199,7 @@ class MotionCorrector(nn.Module):
         Raises:
             ValueError: a size is no multiple of 16.
         """
-        _check_sizes(moved)
+        check_sizes(moved)
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
         condition = self._prior_condition(motion, evidence.score_px)
@@ -317,16 +316,3 @@ class MotionCorrector(nn.Module):
     def _per_image(self, values: torch.Tensor) -> torch.Tensor:
         """(B,) -> (B, 1, 1, ...) to multiply images with."""
         return values.reshape(-1, 1, *(1,) * self.spatial_dims)
-
-
-def _check_sizes(images: torch.Tensor) -> None:
-    if any(size % SIZE_MULTIPLE for size in images.shape[2:]):
-        raise ValueError(
-            f"images are {tuple(images.shape[2:])} pixels large; in training each size (image_size) must be a multiple "
-            f"of {SIZE_MULTIPLE}."
-        )
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value}.")
