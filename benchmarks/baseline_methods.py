@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.engines import MAX_GRADIENT_NORM, prepare_twins
-from mocodis_monai.evaluation import Case, Output
+from mocodis_monai.evaluation import Case, Method, Output
 from mocodis_monai.losses import CorrectionLoss, structural_loss
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.precision import mixed_precision
@@ -126,21 +126,22 @@ class NetworkMethod:
 
 
 class ShareOfResidual:
-    """Another method with a share of what it adds: a row beside that of ``method``, whose last result it takes over.
+    """Another method with another share of the residual that it predicts.
 
     Args:
-        method: the whole.
-        share: 0 to 1.
+        method: it adds the share ``added`` of its residual.
+        share: how much this one adds.
+        added: 1 for a plain network; ours adds less.
     """
 
-    def __init__(self, method: NetworkMethod, share: float) -> None:
+    def __init__(self, method: Method, share: float, added: float = 1.0) -> None:
         self.name, self.num_parameters = f"{method.name}, share {share:g}", method.num_parameters
-        self.method, self.share = method, share
+        self.method, self.times = method, share / added
 
     def correct(self, case: Case) -> Output:
-        """A part of the way from the scan to the method's result."""
-        whole = self.method.correct(case)
-        return Output(torch.lerp(case.moved.float(), whole.image, self.share), whole.seconds)
+        """A part of the way from the scan to the method's result, or beyond it."""
+        output = self.method.correct(case)
+        return Output(torch.lerp(case.moved.float(), output.image, self.times), output.seconds, output.score_mm)
 
 
 class Autofocus:

@@ -12,8 +12,8 @@ number of optimiser steps, and all are evaluated on the grid of `mocodis evaluat
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
 - every network adds a residual to its input; Restormer is narrower than in its paper, to be about as large as ours;
-- ours adds half of its residual and leaves still images alone; each baseline, which has no motion score, has a row of
-  its own with half of its residual;
+- ours adds half of its residual and leaves still images alone, and so that shares can be compared with like, each
+  network has a row with half and one with all of its residual; the baselines, which have no motion score, have no gate;
 - nothing was tuned for the baselines; learning rates, loss and share were chosen for ours;
 - the weights of --weights (default: the released ones) are a row of their own: they were trained longer.
 
@@ -64,7 +64,8 @@ def seconds_per_volume(method: Method) -> float:
 
 def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method]:
     """Rows of the table: ours first, then the baselines, at last the weights that were trained longer."""
-    methods: list[Method] = [CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights))]
+    ours = CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights))
+    methods: list[Method] = [ours, ShareOfResidual(ours, 1.0, added=RESIDUAL_SHARE)]
     for name in (name for name in trained if name != OURS):
         whole = NetworkMethod(TITLES[name], load_network(name, trained[name].weights))
         methods += [whole, ShareOfResidual(whole, RESIDUAL_SHARE)]

@@ -106,6 +106,8 @@ def test_a_share_of_the_residual_is_a_part_of_the_way():
     half, none = (ShareOfResidual(method, share).correct(case).image for share in (0.5, 0.0))
     torch.testing.assert_close(none, case.moved)
     torch.testing.assert_close(half - none, (whole - none) / 2)
+    all_of_it = ShareOfResidual(method, 1.0, added=0.5)  # as if the method took half of what the network says
+    torch.testing.assert_close(all_of_it.correct(case).image - none, 2 * (whole - none))
     assert (whole - none).max() > 0.4
     assert network.calls == 1  # shares come for nothing
     method.correct(case._replace(name="another"))
@@ -165,7 +167,7 @@ def test_the_table_has_ours_and_every_baseline(tmp_path):
     files = compare(tmp_path, 8, grid, knobs=TINY)
     summary = json.loads(files.summary.read_text())
     networks = ["ours", "MONAI BasicUNet", "MONAI Restormer"]
-    parts = [f"{name}, share {RESIDUAL_SHARE:g}" for name in networks[1:]]
+    parts = ["ours, share 1", *(f"{name}, share {RESIDUAL_SHARE:g}" for name in networks[1:])]
     assert set(summary["methods"]) == {"uncorrected", *networks, *parts, "autofocus", "ours, --weights"}
     assert summary["methods"][1] == "ours"
     about = summary["about"]
