@@ -141,5 +141,5 @@ def test_the_metric_is_the_mean_over_images_inside_their_foreground(metric, meas
 
 @pytest.mark.parametrize("metric", [ForegroundSSIM, ForegroundPSNR])
 def test_shapes_must_agree(metric):
-    with pytest.raises(ValueError, match="must have one shape"):
+    with pytest.raises(ValueError, match="both need one shape"):
         metric()(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 9))
