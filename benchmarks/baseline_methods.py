@@ -45,7 +45,7 @@ def basic_unet(features: tuple[int, ...] = (32, 64, 128, 208, 320, 32)) -> Resid
 
 
 def restormer(dim: int = 24, num_blocks: tuple[int, ...] = (2, 2, 2, 2), num_refinement_blocks: int = 2) -> nn.Module:
-    """MONAI's Restormer, narrower than in its paper, so that it is about as large as our corrector."""
+    """MONAI's Restormer, narrower than in its paper: 2.6 million weights, for its steps are three times as slow."""
     heads = tuple(2**level for level in range(len(num_blocks)))
     network = Restormer(
         2, 1, 1, dim=dim, num_blocks=num_blocks, heads=heads, num_refinement_blocks=num_refinement_blocks

@@ -101,7 +101,7 @@ def load_network(name: str, weights: Path) -> nn.Module:
 
 
 def _settings(configs: Sequence[str], knobs: dict[str, Any], codes: Path | None) -> dict[str, Any]:
-    """All that the weights depend on beside the number of steps."""
+    """What was asked for beside the number of steps."""
     return {"configs": list(configs), "knobs": knobs, "codes": None if codes is None else sha256_of([codes])}
 
 

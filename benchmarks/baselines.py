@@ -11,7 +11,7 @@ number of optimiser steps, and all are evaluated on the grid of `mocodis evaluat
   the terms of ours that need codes have nothing to act on in a plain network;
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
-- every network adds a residual to its input; Restormer is narrower than in its paper, to be about as large as ours;
+- every network adds a residual to its input; Restormer is narrower than in its paper, and under half as large as ours;
 - ours adds half of its residual and leaves still images alone, and so that shares can be compared with like, each
   network has a row with half and one with all of its residual; the baselines, which have no motion score, have no gate;
 - nothing was tuned for the baselines; learning rates, loss and share were chosen for ours;
