@@ -104,16 +104,10 @@ class NetworkMethod:
     def __init__(self, name: str, network: nn.Module, batch_size: int = 8) -> None:
         self.name, self.network, self.batch_size = name, network.eval(), batch_size
         self.num_parameters = sum(weight.numel() for weight in network.parameters())
-        self.last: tuple[Case, Output] | None = None
-
-    def correct(self, case: Case) -> Output:
-        """Correct the slices that hold tissue; the same case twice in a row is corrected once."""
-        if self.last is None or self.last[0] is not case:
-            self.last = case, self._correct(case)
-        return self.last[1]
 
     @torch.no_grad()
-    def _correct(self, case: Case) -> Output:
+    def correct(self, case: Case) -> Output:
+        """Correct the slices that hold tissue."""
         start = time.perf_counter()
         scale = foreground_scale(case.moved)
         slices = case.moved.float().movedim(case.slice_axis, 0) / scale
@@ -123,6 +117,20 @@ class NetworkMethod:
             with mixed_precision("cpu"):
                 result[batch] = self.network(images).float().squeeze(1)
         return Output((result * scale).movedim(0, case.slice_axis), time.perf_counter() - start)
+
+
+class Remembered:
+    """A method that corrects the same case once, however many rows of the table ask for it in a row."""
+
+    def __init__(self, method: Method) -> None:
+        self.name, self.num_parameters, self.method = method.name, method.num_parameters, method
+        self.last: tuple[Case, Output] | None = None
+
+    def correct(self, case: Case) -> Output:
+        """What the method makes of the case."""
+        if self.last is None or self.last[0] is not case:
+            self.last = case, self.method.correct(case)
+        return self.last[1]
 
 
 class ShareOfResidual:

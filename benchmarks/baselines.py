@@ -31,7 +31,7 @@ import torch
 import typer
 import yaml
 
-from benchmarks.baseline_methods import Autofocus, NetworkMethod, ShareOfResidual
+from benchmarks.baseline_methods import Autofocus, NetworkMethod, Remembered, ShareOfResidual
 from benchmarks.baseline_training import OURS, TARGETS, Trained, load_network, train
 from mocodis_monai.evaluation import (
     Case,
@@ -64,10 +64,10 @@ def seconds_per_volume(method: Method) -> float:
 
 def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method]:
     """Rows of the table: ours first, then the baselines, at last the weights that were trained longer."""
-    ours = CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights))
+    ours = Remembered(CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights)))
     methods: list[Method] = [ours, ShareOfResidual(ours, 1.0, added=RESIDUAL_SHARE)]
     for name in (name for name in trained if name != OURS):
-        whole = NetworkMethod(TITLES[name], load_network(name, trained[name].weights))
+        whole = Remembered(NetworkMethod(TITLES[name], load_network(name, trained[name].weights)))
         methods += [whole, ShareOfResidual(whole, RESIDUAL_SHARE)]
     return [*methods, Autofocus(), CorrectorMethod(RELEASED, load_corrector(weights))]
 

@@ -62,7 +62,7 @@ class KeptDataset(PersistentDataset):
         made_with: all that the transform depends on, by name: kept as ``made_with.json`` beside the samples.
 
     Raises:
-        InputError: the samples in ``cache_dir`` were made otherwise.
+        InputError: the samples in ``cache_dir`` were made otherwise, or nobody knows how.
     """
 
     def __init__(
@@ -70,16 +70,18 @@ class KeptDataset(PersistentDataset):
     ) -> None:
         super().__init__(data, transform, cache_dir)
         path, now = Path(cache_dir) / "made_with.json", json.loads(json.dumps(made_with))
-        before = json.loads(path.read_text()) if path.is_file() else now
+        if not path.is_file():
+            if any(path.parent.glob("*.pt")):
+                raise InputError(f"{cache_dir}: nothing says how its samples were made ({path.name}). Remove the folder.")
+            with staged(path) as (temporary,):
+                temporary.write_text(json.dumps(now, indent=2) + "\n")
+        before = json.loads(path.read_text())
         changed = [f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in now if before.get(key) != now[key]]
         if changed:
             raise InputError(
                 f"{cache_dir}: these samples were made with {'; '.join(changed)}. Give another --sample_dir, or remove "
                 "this one."
             )
-        if not path.is_file():
-            with staged(path) as (temporary,):
-                temporary.write_text(json.dumps(now, indent=2) + "\n")
 
 
 class EpochSampler(DistributedSampler[int]):

@@ -114,5 +114,9 @@ def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
     KeptDataset(records, [], tmp_path, dict(made_with))
     with pytest.raises(InputError, match=r"clean_share 0\.1, now 0\.2.*--sample_dir"):
         KeptDataset(records, [], tmp_path, {**made_with, "clean_share": 0.2})
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "sample.pt").touch()
+    with pytest.raises(InputError, match="nothing says how"):
+        KeptDataset(records, [], tmp_path / "old", made_with)
     with pytest.raises(InputError, match=r"receiver_share None, now 0\.5"):
         KeptDataset(records, [], tmp_path, {**made_with, "receiver_share": 0.5})

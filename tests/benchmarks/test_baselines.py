@@ -14,6 +14,7 @@ from benchmarks.baseline_methods import (
     Autofocus,
     ImageLoss,
     NetworkMethod,
+    Remembered,
     ShareOfResidual,
     basic_unet,
     gradient_entropy,
@@ -101,7 +102,7 @@ def test_a_share_of_the_residual_is_a_part_of_the_way():
 
     case = as_case(make_phantom("head", 1, (64, 64)).image[0])
     network = Brighter()
-    method = NetworkMethod("brighter", network)
+    method = Remembered(NetworkMethod("brighter", network))
     whole = method.correct(case).image
     half, none = (ShareOfResidual(method, share).correct(case).image for share in (0.5, 0.0))
     torch.testing.assert_close(none, case.moved)
