@@ -72,7 +72,7 @@ class KeptDataset(PersistentDataset):
         path, now = Path(cache_dir) / "made_with.json", json.loads(json.dumps(made_with))
         if not path.is_file():
             if any(path.parent.glob("*.pt")):
-                raise InputError(f"{cache_dir}: nothing says how its samples were made ({path.name}). Remove the folder.")
+                raise InputError(f"{cache_dir}: no {path.name} says how its samples were made. Remove the folder.")
             with staged(path) as (temporary,):
                 temporary.write_text(json.dumps(now, indent=2) + "\n")
         before = json.loads(path.read_text())

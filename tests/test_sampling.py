@@ -116,7 +116,7 @@ def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
         KeptDataset(records, [], tmp_path, {**made_with, "clean_share": 0.2})
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "sample.pt").touch()
-    with pytest.raises(InputError, match="nothing says how"):
+    with pytest.raises(InputError, match="says how its samples were made"):
         KeptDataset(records, [], tmp_path / "old", made_with)
     with pytest.raises(InputError, match=r"receiver_share None, now 0\.5"):
         KeptDataset(records, [], tmp_path, {**made_with, "receiver_share": 0.5})
