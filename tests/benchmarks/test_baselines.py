@@ -23,6 +23,7 @@ from benchmarks.baseline_methods import (
 from benchmarks.baseline_training import train
 from benchmarks.baselines import compare, knobs_of
 from mocodis_monai.data.phantom import make_phantom
+from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import Case, Cell, Grid
 from mocodis_monai.losses import CorrectionLoss, structural_loss
 from mocodis_monai.motion import to_image, to_kspace
@@ -129,6 +130,12 @@ def test_a_training_that_is_done_is_not_done_again(eight_steps):
     before = first.weights.stat().st_mtime_ns
     assert train("unet", 8, out, knobs=TINY) == first
     assert first.weights.stat().st_mtime_ns == before
+
+
+def test_a_folder_with_another_training_is_refused(eight_steps):
+    out, _ = eight_steps
+    with pytest.raises(InputError, match=r"batch_size.*Give another --out"):
+        train("unet", 8, out, knobs={**TINY, "batch_size": 4})
 
 
 def test_a_quarter_of_the_steps_goes_to_codes_that_are_not_given(tmp_path):
