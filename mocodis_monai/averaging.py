@@ -1,4 +1,4 @@
-"""The mean of several trainings that started from the same weights, which is better than each of them.
+"""The mean of several trainings that started from the same weights, or of one before and after a stage.
 
     python -m mocodis_monai.averaging runs/a/model.pt runs/b/model.pt --out runs/average.pt
 
