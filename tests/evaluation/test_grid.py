@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 
 from mocodis_monai.data.packaged import COLIN27_PATH, colin27_path
 from mocodis_monai.evaluation import Grid, builtin_grid, cells_of, trained_on
+from mocodis_monai.evaluation import grid as grid_module
 from mocodis_monai.evaluation.grid import FIRST_SEED, missing_from
 from mocodis_monai.motion import FAMILIES, SEVERITY_BANDS
 from mocodis_monai.release import bundle_root
@@ -88,6 +89,15 @@ def test_a_name_belongs_to_one_case(made):
 def test_motion_that_tissue_cannot_follow_leaves_its_cell_out():
     grid = Grid(("thorax",), ("cardiac",), (6.0,), num_subjects=1)
     assert [cell.family for cell, _ in cells_of(grid)] == ["none"]
+
+
+def test_only_motion_out_of_reach_leaves_a_case_out(monkeypatch):
+    def broken(self, data):
+        raise ValueError("an affine that is none")
+
+    monkeypatch.setattr(grid_module.RandKSpaceMotiond, "__call__", broken)
+    with pytest.raises(ValueError, match="an affine that is none"):
+        list(cells_of(GRID))
 
 
 def test_the_builtin_grid_has_every_band_and_family_and_colin27_where_it_is_installed():

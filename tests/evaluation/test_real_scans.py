@@ -16,6 +16,7 @@ from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import CorrectorMethod, cells_of_scans, evaluate_cells, read_scans
 from mocodis_monai.evaluation.registration import registered_to
+from mocodis_monai.inferers import choose_slice_axis
 
 AFFINE = np.array([[0, -3.0, 0, 60], [2.5, 0, 0, -70], [0, 0, 3.0, -50], [0, 0, 0, 1]])
 SHAPE = (56, 44, 36)
@@ -100,6 +101,18 @@ def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
         assert np.isfinite([rows[subject, "ours"].aes, rows[subject, "ours"].score_mm]).all()
         assert rows[subject, "ours"].surprise_nats > 0
     assert [example.target is None for example in found.examples] == [False, True]
+
+
+def test_a_scan_is_cut_as_the_command_cuts_it(pair, tmp_path):
+    image = nib.load(pair[0])
+    image.header.set_dim_info(phase=2)
+    nib.save(image, tmp_path / "moved.nii.gz")
+    files = [{"subject": "two", "content": "moved", "path": "moved.nii.gz"}]
+    scans = read_scans(manifest(pair, tmp_path, root=str(tmp_path), files=files))
+    ((_, cases),) = cells_of_scans(scans.real)
+    (case,) = cases
+    geometry = image.shape, image.header.get_zooms()
+    assert case.slice_axis == choose_slice_axis(*geometry, 2) != choose_slice_axis(*geometry)
 
 
 def files_of(*contents_and_names: str) -> list[dict[str, str]]:
