@@ -13,13 +13,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
-from mocodis_monai.engines import MAX_GRADIENT_NORM, prepare_twins
+from mocodis_monai.engines import descend, prepare_twins
 from mocodis_monai.evaluation import Case, Method, Output
-from mocodis_monai.losses import CorrectionLoss, structural_loss
+from mocodis_monai.losses import CorrectionLoss, balanced_error, structural_loss
 from mocodis_monai.motion import to_image, to_kspace
+from mocodis_monai.networks.checks import SIZE_MULTIPLE
 from mocodis_monai.precision import mixed_precision
-
-SIZE_MULTIPLE = 16
 
 
 class ResidualNetwork(nn.Module):
@@ -63,9 +62,8 @@ class ImageLoss(nn.Module):
 
     def forward(self, prediction: torch.Tensor, moved: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """Mean absolute error of (B, 1, *spatial) images relative to what the motion did, and the structural term."""
-        done, left = (abs(image - clean).flatten(1).mean(1) for image in (moved, prediction))
-        balance = 1 / (done + self.balance_floor)
-        return (balance / balance.mean() * left).mean() + self.structure_weight * structural_loss(prediction, clean)
+        error = balanced_error(prediction, moved, clean, self.balance_floor)
+        return error + self.structure_weight * structural_loss(prediction, clean)
 
 
 class ImageStep:
@@ -82,12 +80,7 @@ class ImageStep:
         with mixed_precision(engine.state.device):
             prediction = engine.network(moved)
         loss = engine.loss_function(prediction.float(), moved, clean)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at iteration {engine.state.iteration}")
-        engine.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), MAX_GRADIENT_NORM, error_if_nonfinite=True)
-        engine.optimizer.step()
+        descend(engine, loss)
         images = {Keys.IMAGE: moved, Keys.LABEL: clean, Keys.PRED: prediction.detach()}
         return {Keys.LOSS: loss.detach(), **images, "terms": {"image": loss.item()}}
 

@@ -162,13 +162,14 @@ def main(weights: Path = typer.Option(None, help="Checkpoint; default the releas
     network, found = load_corrector(weights), []
     rng = np.random.default_rng(0)
     for seed, clean in enumerate(tqdm(list(slices()), unit="slice")):
+        family = FAMILIES[(seed + seed // len(REGIONS)) % len(FAMILIES)]  # the regions come in turn: not in step
         for diameter_mm in DIAMETERS_MM:
             for sign in (1, -1):
                 planted = plant(clean, rng, diameter_mm, sign)
                 if planted is None:
                     continue
                 for severity in DISPLACEMENTS_MM:
-                    row = look(network, planted, severity, FAMILIES[seed % len(FAMILIES)], seed)
+                    row = look(network, planted, severity, family, seed)
                     found += [row] if row is not None else []
     print(f"\n{summarise(found)}")
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import typer
 from scipy.stats import spearmanr
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from mocodis_monai.data.intensity import foreground_mask
@@ -28,6 +27,7 @@ from mocodis_monai.motion import band_of
 from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
 from mocodis_monai.networks.guidance import cut, familiarity, guide, unconditional_nats, window_corners
 from mocodis_monai.networks.prior import FINE_PER_COARSE
+from mocodis_monai.networks.results import indices_of
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
@@ -103,17 +103,16 @@ def _right(logits: LevelLogits, indices: LevelIndices) -> float:
     return float(torch.cat(same).float().mean())
 
 
+@torch.no_grad()
 def unigram_nats(network: MotionCorrector, cleans: list[torch.Tensor]) -> float:
     """Entropy of the codes' frequencies over all images, in nats per token."""
-    seen = [network.true_codes(clean) for clean in cleans]
-    levels = [
-        torch.cat([level.flatten() for level in found])
-        for found in ([codes.coarse.indices for codes in seen], [codes.fine.indices for codes in seen])
-    ]
+    with mixed_precision("cpu"):
+        found = [indices_of(network.true_codes(clean)) for clean in cleans]
+    levels = [torch.cat([codes.flatten() for codes in level]) for level in zip(*found, strict=True)]
     total = 0.0
     for level in levels:
-        shares = torch.bincount(level).double() / len(level)
-        total += float(F.nll_loss(shares.clamp(min=1e-12).log()[None].repeat(len(level), 1), level, reduction="sum"))
+        counts = torch.bincount(level).double()
+        total -= float(torch.xlogy(counts, counts / len(level)).sum())
     return total / sum(map(len, levels))
 
 

@@ -136,19 +136,20 @@ def correlation_shift(fixed: np.ndarray, moving: np.ndarray, normalization: str 
 
 
 def samples(per_cell: int) -> Iterator[Residual]:
-    """``per_cell`` samples of every family and severity, and a brain slice per rigid family and severity."""
+    """``per_cell`` phantoms of every family and severity, and up to as many brain slices where the family is rigid."""
     heads = brains(per_cell)
     for number, family in enumerate(FAMILIES):
         # Local organs move little of the body: all bands would be the same motion.
         bands = SEVERITY_BANDS[:1] if family in ("cardiac", "peristalsis") else SEVERITY_BANDS
         for place, (band, _) in enumerate(bands):
+            cell = 1000 * number + 100 * place
             for seed in range(per_cell):
-                rng = np.random.RandomState(1000 * number + 100 * place + seed)
+                rng = np.random.RandomState(cell + seed)
                 regions = REGIONS.get(family, ANYWHERE)
                 yield residual("phantoms", phantom(regions[seed % len(regions)], seed), family, band, rng)
             if family not in NON_RIGID_FAMILIES:
                 for seed, head in enumerate(heads):
-                    yield residual("Colin27", head, family, band, np.random.RandomState(1000 * number + seed))
+                    yield residual("Colin27", head, family, band, np.random.RandomState(cell + seed))
 
 
 def line(name: str, found: list[Residual]) -> str:

@@ -31,15 +31,18 @@ def average(paths: Sequence[Path], out: Path) -> None:
         raise InputError(f"got {len(paths)} file of weights; a mean takes two or more. Name another.")
     check_outputs([out], paths)
     states = [load_weights(MotionCorrector(), path).state_dict() for path in paths]
+    kept = _codes(states[0])
     for path, state in zip(paths, states):
-        other = next((name for name in _codes(states[0]) if not torch.equal(state[name], states[0][name])), None)
+        other = next((name for name in kept if not torch.equal(state[name], states[0][name])), None)
         if other is not None:
             raise InputError(
                 f"{path}: its {other} is another than that of {paths[0]}. Codes mean nothing on average: train both "
                 "from the same codes (--codes_iterations 0)."
             )
     mean = {
-        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        name: torch.stack([state[name] for state in states]).mean(0)
+        if value.is_floating_point() and name not in kept  # three equal numbers need not have their mean
+        else value
         for name, value in states[0].items()
     }
     with staged(out) as (temporary,):

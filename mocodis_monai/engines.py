@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from monai.data import Dataset
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose
 from monai.utils.enums import CommonKeys as Keys
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
-from mocodis_monai.distributed import mean_of_numbers, mean_over_processes, rank, wait_for_all, world_size
+from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
 from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.guidance import cut
@@ -28,7 +23,7 @@ MAX_GRADIENT_NORM = 1.0
 
 
 class Pair(NamedTuple):
-    """Moved and clean image, (B, 1, *spatial) each, and the displacement score in pixels, (B,)."""
+    """Moved and clean image, (B, 1, H, W) each, and the displacement score in pixels, (B,)."""
 
     moved: torch.Tensor
     clean: torch.Tensor
@@ -46,34 +41,6 @@ def prepare_twins(batch: dict[str, Any], device: torch.device) -> Pair:
     )
     moved, clean = (images.contiguous(memory_format=torch.channels_last) for images in (moved, clean))
     return Pair(moved, clean, displacement_px.flatten())
-
-
-def fill(dataset: Dataset, num_workers: int) -> None:
-    """Ask once for every sample of a dataset that keeps its samples, such as ``KeptDataset``; processes share the work.
-
-    Samples in a row stay with one process, since opening a volume takes longer than cutting it.
-    """
-    first, last = (len(dataset) * part // world_size() for part in (rank(), rank() + 1))
-    loader = DataLoader(Subset(dataset, range(first, last)), batch_size=None, num_workers=num_workers)
-    for _ in tqdm(loader, desc="simulating", unit="sample", disable=rank() != 0):
-        pass
-    wait_for_all()
-
-
-class FixedDataset(Dataset):
-    """Records transformed once, random transforms included, from a seed: the same samples in every epoch.
-
-    MONAI's ``CacheDataset`` draws the random transforms anew each time.
-
-    Args:
-        data: records.
-        transform: a ``Compose``.
-        seed: of the random transforms.
-    """
-
-    def __init__(self, data: Sequence[Any], transform: Compose, seed: int = 0) -> None:
-        transform.set_random_state(seed)
-        super().__init__([transform(record) for record in data])
 
 
 def prepare_validation(
@@ -119,7 +86,7 @@ class CorrectorStep:
         with mixed_precision(engine.state.device):
             output = call(engine.network, "reconstruct", pair.moved, pair.clean)
         terms = self.codes_loss(output, *pair)
-        _descend(engine, terms.total)
+        descend(engine, terms.total)
         logged = _parts(terms)
         for kind, codes in (("content", output.content), ("motion", output.motion)):
             for level, codebook in codes.codebooks().items():
@@ -132,7 +99,7 @@ class CorrectorStep:
         with mixed_precision(engine.state.device):
             output = call(engine.network, "refine", pair.moved, pair.clean, self.guidance)
         terms = engine.loss_function(output, *pair)
-        _descend(engine, terms.total)
+        descend(engine, terms.total)
         errors = {"corrected": output.refined.detach(), "uncorrected": pair.moved}
         logged = {name: F.l1_loss(image, pair.clean).item() for name, image in errors.items()} | _parts(terms)
         return _output(pair, terms.total, output.refined, logged)
@@ -186,7 +153,7 @@ class PriorStep:
             previous = self._perturb(indices, evidence, keep)
             logits = call(engine.network, "prior", previous, evidence, condition, keep)
         terms: PriorTerms = engine.loss_function(logits, indices)
-        _descend(engine, terms.total)
+        descend(engine, terms.total)
         logged = {**_parts(terms), "evidence": prior_nats(evidence, indices).total.item()}
         return _output(pair, terms.total, pair.clean, {f"nats_{name}": value for name, value in logged.items()})
 
@@ -228,8 +195,8 @@ def random_window(window: int, indices: LevelIndices, evidence: LevelLogits) -> 
     return LevelIndices(coarse, fine), LevelLogits(*local)
 
 
-def _descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
-    """Clear gradients, go back, clip, step.
+def descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
+    """One optimiser step: clear gradients, go back, clip, step.
 
     Raises:
         FloatingPointError: the loss is not finite; the parameters are left as they were.

@@ -16,6 +16,7 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from monai.handlers import CheckpointLoader, StatsHandler, TensorBoardHandler
 from monai.utils.enums import CommonKeys as Keys
 
+from mocodis_monai.data.files import staged
 from mocodis_monai.distributed import rank
 
 
@@ -111,12 +112,8 @@ class SaveCheckpoint:
         self._write(self.network.state_dict(), "model.pt")
 
     def _write(self, state: Any, name: str) -> None:
-        partial = self.output_dir / f".{name}.partial"
-        try:
+        with staged(self.output_dir / name) as (partial,):
             torch.save(state, partial)
-            os.replace(partial, self.output_dir / name)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _say_where(self, engine: Engine) -> None:
         logging.getLogger(__name__).info("weights: %s", self.output_dir / "model.pt")

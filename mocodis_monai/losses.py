@@ -140,8 +140,7 @@ class CorrectionLoss(nn.Module):
         self, output: Refinement, moved: torch.Tensor, clean: torch.Tensor, displacement_px: torch.Tensor
     ) -> CorrectionTerms:
         """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
-        balance = 1 / (_error_per_image(moved, clean) + self.balance_floor)
-        refined = (balance / mean_over_processes(balance.mean()) * _error_per_image(output.refined, clean)).mean()
+        refined = balanced_error(output.refined, moved, clean, self.balance_floor)
         codes_only = F.l1_loss(output.codes_only, clean)
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
         apart = [F.mse_loss(seen.float(), true) for seen, true in zip(output.content, output.true_content, strict=True)]
@@ -156,6 +155,20 @@ class CorrectionLoss(nn.Module):
             + self.score_weight * score
         )
         return CorrectionTerms(total, refined, structure, codes_only, consistency, score)
+
+
+def balanced_error(
+    image: torch.Tensor, moved: torch.Tensor, clean: torch.Tensor, floor: float
+) -> torch.Tensor:
+    r"""Mean absolute error of (B, 1, *spatial) images, each weighted by :math:`1 / (|y_i - x_i| + \epsilon)`, a scalar.
+
+    Args:
+        image: what is judged.
+        moved, clean: y and x.
+        floor: :math:`\epsilon`. The weights are one on average, over all processes.
+    """
+    balance = 1 / (_error_per_image(moved, clean) + floor)
+    return (balance / mean_over_processes(balance.mean()) * _error_per_image(image, clean)).mean()
 
 
 def _error_per_image(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

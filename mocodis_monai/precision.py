@@ -8,9 +8,10 @@ import torch
 
 
 def mixed_precision(device: torch.device | str) -> AbstractContextManager[object]:
-    """bfloat16 autocast where the hardware multiplies bfloat16 (CUDA, AVX512-BF16 or AMX CPUs); else full precision."""
+    """bfloat16 autocast where the hardware multiplies bfloat16; else, as on older GPUs and CPUs, full precision."""
     kind = torch.device(device).type
-    native = kind == "cuda" or (kind == "cpu" and _cpu_has_bfloat16())
+    native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    native = native or (kind == "cpu" and _cpu_has_bfloat16())
     return torch.autocast(kind, dtype=torch.bfloat16) if native else nullcontext()
 
 

@@ -1,7 +1,7 @@
 """Where the bundle lies and how its weights are loaded.
 
-The released weights are loaded only if they have the checksum in ``models/model.sha256``. After putting other
-weights into their place, write it anew:
+Where no weights are named, commands and servers load the released ones, and only with the checksum in
+``models/model.sha256``. After putting other weights into their place, write it anew:
 
     python -m mocodis_monai.release
 """
@@ -70,7 +70,7 @@ def load_weights(network: torch.nn.Module, weights: str | Path | None = None) ->
     content = _read(path, released=weights is None)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         raise InputError(f"weights {path}: not a readable checkpoint ({type(error).__name__}).") from error
     state = state.get("network", state) if isinstance(state, dict) else state
     try:

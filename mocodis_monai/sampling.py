@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from monai.data import Dataset, PersistentDataset
 from monai.transforms import Compose
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Subset
+from tqdm import tqdm
 
 from mocodis_monai.data.files import staged
-from mocodis_monai.distributed import rank, world_size
+from mocodis_monai.distributed import rank, wait_for_all, world_size
 from mocodis_monai.errors import InputError
 
 
@@ -73,8 +74,10 @@ class KeptDataset(PersistentDataset):
         if not path.is_file():
             if any(path.parent.glob("*.pt")):
                 raise InputError(f"{cache_dir}: no {path.name} says how its samples were made. Remove the folder.")
-            with staged(path) as (temporary,):
-                temporary.write_text(json.dumps(now, indent=2) + "\n")
+            if rank() == 0:
+                with staged(path) as (temporary,):
+                    temporary.write_text(json.dumps(now, indent=2) + "\n")
+        wait_for_all()
         before = json.loads(path.read_text())
         changed = [f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in now if before.get(key) != now[key]]
         if changed:
@@ -84,12 +87,40 @@ class KeptDataset(PersistentDataset):
             )
 
 
+def fill(dataset: Dataset, num_workers: int) -> None:
+    """Ask once for every sample of a dataset that keeps its samples, such as ``KeptDataset``; processes share the work.
+
+    Samples in a row stay with one process, since opening a volume takes longer than cutting it.
+    """
+    first, last = (len(dataset) * part // world_size() for part in (rank(), rank() + 1))
+    loader = DataLoader(Subset(dataset, range(first, last)), batch_size=None, num_workers=num_workers)
+    for _ in tqdm(loader, desc="simulating", unit="sample", disable=rank() != 0):
+        pass
+    wait_for_all()
+
+
+class FixedDataset(Dataset):
+    """Records transformed once, random transforms included, from a seed: the same samples in every epoch.
+
+    MONAI's ``CacheDataset`` draws the random transforms anew each time.
+
+    Args:
+        data: records.
+        transform: a ``Compose``.
+        seed: of the random transforms.
+    """
+
+    def __init__(self, data: Sequence[Any], transform: Compose, seed: int = 0) -> None:
+        transform.set_random_state(seed)
+        super().__init__([transform(record) for record in data])
+
+
 class EpochSampler(DistributedSampler[int]):
     """The samples of an epoch for this process, numbers for a :class:`SeededDataset`: seed and epoch decide.
 
     All epochs together walk through the records round by round, each round in a new random order, so that no record
     comes twice before each came once. Of every batch each process takes its block. MONAI's engines tell the epoch
-    (``set_epoch``).
+    (``set_epoch``), counted from 1.
 
     Args:
         dataset: its length counts.
@@ -120,7 +151,7 @@ class EpochSampler(DistributedSampler[int]):
         """Numbers of samples, ``share`` for each batch."""
         known, order = -1, list[int]()
         batch_size = self.share * self.num_replicas
-        first = self.epoch * self.total_size
+        first = (max(self.epoch, 1) - 1) * self.total_size
         for batch in range(first + self.rank * self.share, first + self.total_size, batch_size):
             for position in range(batch, batch + self.share):
                 number, place = divmod(position, self.records)

@@ -30,7 +30,7 @@ from mocodis_monai.parallel import data_parallel, process_device, start_processe
 from mocodis_monai.sampling import EpochSampler, SeededDataset
 
 CODES, CORRECTION, PRIOR = 10, 8, 4  # iterations of each stage
-BATCH = 4
+BATCH = 2
 KEYS = ("image", "target", "partner", "partner_target")
 
 

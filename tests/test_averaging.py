@@ -32,6 +32,12 @@ def test_the_mean_is_half_way_and_the_codes_stay(trained, tmp_path):
         torch.testing.assert_close(mean[name], wanted, msg=name)
 
 
+def test_codes_stay_bit_for_bit_whatever_the_number_of_files(trained, tmp_path):
+    average([trained[0], trained[1], trained[1]], tmp_path / "mean.pt")
+    average([tmp_path / "mean.pt", trained[1]], tmp_path / "mean_of_means.pt")  # refused, were the codes others
+    assert (tmp_path / "mean_of_means.pt").is_file()
+
+
 def test_what_cannot_be_averaged_is_refused(trained, tmp_path):
     first, moved, other = trained
     with pytest.raises(InputError, match="two or more"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from itertools import pairwise
 
 import numpy as np
@@ -10,15 +9,11 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose, RandGaussianNoised, RandScaleIntensityd
 from torch import nn
 
-from mocodis_monai import engines
-from mocodis_monai.data.records import phantom_records
 from mocodis_monai.engines import (
     MAX_GRADIENT_NORM,
     CorrectorStep,
-    FixedDataset,
     PriorStep,
     prepare_twins,
     prepare_validation,
@@ -26,7 +21,6 @@ from mocodis_monai.engines import (
 )
 from mocodis_monai.losses import CodesLoss, CorrectionLoss, prior_nats
 from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
-from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
 
 
 @pytest.fixture
@@ -258,57 +252,6 @@ def test_batches_are_taken_apart_by_name(batch, image_pair):
     assert pair.displacement_px.dtype == torch.float32 and pair.displacement_px.tolist() == [2, 3]
     image, target = prepare_validation(batch, "cpu")
     assert torch.equal(image, batch["image"]) and torch.equal(target, batch["target"])
-
-
-def motion_pipeline() -> Compose:
-    return Compose(
-        [
-            LoadSourced("image"),
-            RandScaleIntensityd("image", factors=0.5, prob=1.0),
-            RandKSpaceMotiond("image", target_keys="target", prob=1.0, displacement_mm=(1.0, 5.0)),
-            RandGaussianNoised("image", prob=0.5),
-        ]
-    )
-
-
-def test_a_fixed_dataset_is_the_same_for_the_same_seed_and_in_every_epoch():
-    records = phantom_records(4, size=(32, 32))
-    first, again = (FixedDataset(records, motion_pipeline(), seed=3) for _ in range(2))
-    other = FixedDataset(records, motion_pipeline(), seed=4)
-    assert len(first) == 4
-    for index in range(4):
-        assert torch.equal(first[index]["image"], first[index]["image"])
-        assert torch.equal(first[index]["image"], again[index]["image"])
-        assert torch.equal(first[index]["target"], again[index]["target"])
-        assert not torch.equal(first[index]["image"], other[index]["image"])
-
-
-def test_a_fixed_dataset_leaves_the_global_generators_alone():
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-    FixedDataset(phantom_records(2, size=(32, 32)), motion_pipeline())
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-    assert random.getstate() == before[2]
-
-
-@pytest.mark.parametrize("processes", [1, 3])
-def test_processes_fill_a_dataset_together_each_sample_once(monkeypatch, processes):
-    asked = []
-
-    class Asked(torch.utils.data.Dataset):
-        def __len__(self):
-            return 10
-
-        def __getitem__(self, index):
-            asked.append(index)
-            return index
-
-    monkeypatch.setattr(engines, "wait_for_all", lambda: None)
-    for process in range(processes):
-        monkeypatch.setattr(engines, "rank", lambda process=process: process)
-        monkeypatch.setattr(engines, "world_size", lambda: processes)
-        engines.fill(Asked(), 0)
-    assert asked == list(range(10))
 
 
 def test_images_too_small_for_the_prior_are_refused():

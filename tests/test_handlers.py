@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from mocodis_monai.errors import InputError
 from mocodis_monai.handlers import (
     EpochProgress,
     ResumeFrom,
@@ -66,7 +67,7 @@ def test_a_write_that_breaks_off_leaves_the_last_checkpoint_whole(tmp_path, monk
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", half_a_file)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="No space left"):
         Session(tmp_path, resume=True).run(2)
     for name in ("model.pt", "checkpoint.pt"):
         state = torch.load(tmp_path / name, weights_only=True)

@@ -79,6 +79,7 @@ def test_a_plain_state_dict_and_a_training_checkpoint_load(network, tmp_path, wr
 BAD_FILES = {
     "empty": b"",
     "text": b"not a checkpoint",
+    "text that is half a pickle": b".hello",
     "zip": b"PK\x03\x04 but no archive",
     "truncated": saved(nn.Linear(3, 2).state_dict())[:300],
     "a pickle of an object": pickled(Path("x")),

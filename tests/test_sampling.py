@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
 
 from mocodis_monai import sampling
 from mocodis_monai.data.records import phantom_records
 from mocodis_monai.errors import InputError
-from mocodis_monai.sampling import EpochSampler, KeptDataset, SeededDataset
+from mocodis_monai.sampling import EpochSampler, FixedDataset, KeptDataset, SeededDataset
 from mocodis_monai.transforms import LoadSourced, RandContrastd, RandKSpaceMotiond, RandLayersd, RandTextured
 
 
@@ -85,16 +88,32 @@ def numbers(epoch: int, rank: int = 0, processes: int = 1, batch_size: int = 4, 
 
 
 def test_no_record_comes_twice_before_each_came_once_and_each_round_has_its_order():
-    drawn = [number for epoch in range(5) for number in numbers(epoch)]
+    drawn = [number for epoch in range(1, 6) for number in numbers(epoch)]
     assert sorted(drawn) == list(range(60))  # six rounds of ten, each number once
     rounds = [[number % 10 for number in drawn[k : k + 10]] for k in range(0, 60, 10)]
     assert all(sorted(part) == list(range(10)) for part in rounds)
     assert len(set(map(tuple, rounds))) == 6
 
 
+def test_monais_engines_count_epochs_as_the_sampler_does():
+    dataset, seen = Dataset(range(12)), list[int]()
+    loader = DataLoader(dataset, batch_size=2, sampler=EpochSampler(dataset, batch_size=2, num_batches=3))
+
+    def note(engine: SupervisedTrainer, batch: torch.Tensor) -> dict:
+        seen.extend(batch.tolist())
+        return {}
+
+    network = torch.nn.Linear(1, 1)
+    SupervisedTrainer(
+        "cpu", 2, loader, network, torch.optim.SGD(network.parameters()), torch.nn.MSELoss(), iteration_update=note,
+        decollate=False,
+    ).run()
+    assert sorted(seen) == list(range(12))  # two epochs of three batches of two: each once
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_processes_share_the_batches_of_one(processes):
-    for epoch in (0, 1, 7):
+    for epoch in (1, 2, 8):
         whole, share = numbers(epoch), 4 // processes
         parts = [numbers(epoch, rank, processes) for rank in range(processes)]
         for batch in range(3):
@@ -105,7 +124,7 @@ def test_the_processes_share_the_batches_of_one(processes):
 @pytest.mark.parametrize(("batch_size", "processes"), [(3, 2), (2, 4)])
 def test_a_batch_that_cannot_be_shared_is_refused(batch_size, processes):
     with pytest.raises(InputError, match=rf"batch_size is {batch_size}; it must be a multiple of the {processes} proc"):
-        numbers(0, 0, processes, batch_size)
+        numbers(1, 0, processes, batch_size)
 
 
 def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
@@ -120,3 +139,43 @@ def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
         KeptDataset(records, [], tmp_path / "old", made_with)
     with pytest.raises(InputError, match=r"receiver_share None, now 0\.5"):
         KeptDataset(records, [], tmp_path, {**made_with, "receiver_share": 0.5})
+
+
+def test_a_fixed_dataset_is_the_same_for_the_same_seed_and_in_every_epoch():
+    records = phantom_records(4, size=(32, 32))
+    first, again = (FixedDataset(records, pipeline(), seed=3) for _ in range(2))
+    other = FixedDataset(records, pipeline(), seed=4)
+    assert len(first) == 4
+    for index in range(4):
+        assert torch.equal(first[index]["image"], first[index]["image"])
+        assert torch.equal(first[index]["image"], again[index]["image"])
+        assert torch.equal(first[index]["target"], again[index]["target"])
+        assert not torch.equal(first[index]["image"], other[index]["image"])
+
+
+def test_a_fixed_dataset_leaves_the_global_generators_alone():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    FixedDataset(phantom_records(2, size=(32, 32)), pipeline())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert random.getstate() == before[2]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_processes_fill_a_dataset_together_each_sample_once(monkeypatch, processes):
+    asked = []
+
+    class Asked(torch.utils.data.Dataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return index
+
+    monkeypatch.setattr(sampling, "wait_for_all", lambda: None)
+    for process in range(processes):
+        monkeypatch.setattr(sampling, "rank", lambda process=process: process)
+        monkeypatch.setattr(sampling, "world_size", lambda: processes)
+        sampling.fill(Asked(), 0)
+    assert asked == list(range(10))

@@ -33,10 +33,9 @@ class CorrectionTask(BasicInferTask):
     """
 
     def __init__(self, weights: str | None = None) -> None:
-        path = str(weights or default_weights_path())
         super().__init__(
-            path=path,
-            network=load_corrector(path),  # unfit weights end the start of the server, not the first request
+            path=str(weights or default_weights_path()),
+            network=load_corrector(weights),  # unfit weights end the start of the server, not the first request
             type=InferType.OTHERS,
             labels={},
             dimension=3,

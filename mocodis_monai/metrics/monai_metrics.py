@@ -19,8 +19,8 @@ class _ImageMetric(CumulativeIterationMetric):
     """Base: keeps one value per image."""
 
     def aggregate(self, reduction: Any = None) -> torch.Tensor:
-        """Mean over all images seen since the last reset."""
-        return self.get_buffer().mean()
+        """Mean over all images seen since the last reset for which the measure is defined."""
+        return self.get_buffer().nanmean()
 
 
 class _ForegroundMetric(_ImageMetric):

@@ -7,6 +7,7 @@ from monai.networks.layers.simplelayers import GaussianFilter
 from torch import nn
 from torch.nn import functional as F
 
+from mocodis_monai.distributed import rank
 from mocodis_monai.networks.checks import SIZE_MULTIPLE, check_share, check_sizes
 from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
 from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
@@ -156,7 +157,7 @@ class MotionCorrector(nn.Module):
         check_sizes(moved)
         content, motion = self.vqvae.encode_content(clean), self.vqvae.encode_motion(moved)
         embeddings, artifact = embeddings_of(content), embeddings_of(motion)
-        places = torch.arange(len(moved), device=moved.device)
+        places = rank() * len(moved) + torch.arange(len(moved), device=moved.device)
         swapped = places % 2 != places // 2 % 2
         lent = Embeddings(*(torch.where(self._per_image(swapped), twins_of(level), level) for level in artifact))
         return Reconstruction(

@@ -56,7 +56,7 @@ class CausalBlock(nn.Module):
 
     Own code because torch's encoder layer falls back to float32 under CPU autocast in evaluation (ten times slower
     here), and MONAI's ``TransformerBlock`` keeps a dense mask per layer in the state dict. The attention is written
-    out: over a few hundred tokens torch's fused kernel takes half as long again on a CPU.
+    out: over a few hundred tokens torch's fused kernel is the slower one on a CPU.
 
     Args:
         hidden_size: channels of a token, a multiple of ``num_heads``.
