@@ -21,6 +21,8 @@ KILLED = """
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 from mocodis_monai import batch, cli
 
@@ -32,6 +34,8 @@ def attempt_once(run, scan):
     global count
     count += 1
     if os.environ.get("RANK") == "1" and count == 2:
+        while not Path(sys.argv[3], "results.jsonl").is_file():  # the record of the first scan is on its way
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return attempt(run, scan)
 
