@@ -66,10 +66,14 @@ def _solid(channel: np.ndarray) -> np.ndarray:
 
 
 def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill what cannot be reached from the border: ndimage.binary_fill_holes, much faster on volumes."""
-    components, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
-    outside = components == components[(0,) * mask.ndim]
-    return ~outside[(slice(1, -1),) * mask.ndim]
+    """Fill what cannot be reached from the border: ndimage.binary_fill_holes, much faster on volumes.
+
+    An axis of length one has no border: a slice with such an axis is filled as the plain slice is.
+    """
+    flat = np.squeeze(mask)
+    components, _ = ndimage.label(np.pad(~flat, 1, constant_values=True))
+    outside = components == components[(0,) * flat.ndim]
+    return ~outside[(slice(1, -1),) * flat.ndim].reshape(mask.shape)
 
 
 def _to_numpy(image: torch.Tensor | np.ndarray) -> np.ndarray:

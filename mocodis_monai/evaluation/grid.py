@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from monai.bundle import ConfigParser
@@ -125,7 +126,7 @@ def simulated_cells(
     for family in families:
         for displacement_mm in displacements_mm:
             cell = Cell(region, family, band_of(displacement_mm), held_out(family))
-            made = [_simulate(cell, k, *subject, displacement_mm) for k, subject in enumerate(clean)]
+            made = [_simulate(cell, *subject, displacement_mm) for subject in clean]
             cases = [case for case in made if case is not None]
             if cases:
                 yield cell, cases
@@ -172,8 +173,12 @@ def load_record(record: Record) -> MetaTensor:
     return loaded["image"]
 
 
-def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displacement_mm: float) -> Case | None:
-    """A moved image; None where the motion cannot reach the score in this subject."""
+def _simulate(cell: Cell, record: Record, clean: MetaTensor, displacement_mm: float) -> Case | None:
+    """A moved image; None where the motion cannot reach the score in this subject.
+
+    The draw depends on the case and the family alone: each subject moves in its own way, with every displacement in
+    the same.
+    """
     simulate = RandKSpaceMotiond(
         "image",
         target_keys="target",
@@ -181,7 +186,7 @@ def _simulate(cell: Cell, number: int, record: Record, clean: MetaTensor, displa
         families=cell.family,
         displacement_mm=displacement_mm,
         line_orders=LINE_ORDERS,
-    ).set_random_state(1000 * FAMILIES.index(cell.family) + number)
+    ).set_random_state(crc32(f"{record['case']} {cell.family}".encode()))
     try:
         done: dict[Any, Any] = simulate({"image": clean})
     except OutOfReachError:  # tissue would have to fold

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, norm, t
 
 from mocodis_monai.evaluation.measures import METRICS, Row
 
 __all__ = ["Interval", "Summary", "paired_interval", "summarise"]
 
-RESAMPLES = 2000
+RESAMPLES = 10_000
+FEWEST_SUBJECTS = 5
+"""Fewer have too few resamples: no bootstrap interval of four covers more than 87.5 % of the time."""
 ROUNDING = 1e-5
 """A smaller loss in SSIM is rounding: an image that is left alone is scaled and scaled back."""
 CLEARLY_WORSE = 0.01
@@ -21,7 +23,7 @@ CLEARLY_WORSE = 0.01
 
 
 class Interval(NamedTuple):
-    """A mean gain and its 95 % bootstrap interval; the ends are NaN where there are fewer than three subjects."""
+    """A mean gain and its 95 % bootstrap interval; the ends are NaN below :data:`FEWEST_SUBJECTS`."""
 
     mean: float
     low: float
@@ -71,8 +73,10 @@ def summarise(rows: Iterable[Row], by: Callable[[Row], str | None], against: str
 def paired_interval(gains: Sequence[float], subjects: Sequence[str]) -> Interval:
     """Mean of ``gains`` and the interval from resampling subjects.
 
-    Cases of one subject are not independent: their gains are averaged first, and the subjects resampled (percentile
-    bootstrap). The mean is that over the subjects, as the interval is.
+    Cases of one subject are not independent: their gains are averaged first, and the subjects resampled. The mean is
+    that over the subjects, as the interval is. The plain percentile bootstrap is too narrow for few subjects; the
+    "expanded percentile" interval (Hesterberg 2015, The American Statistician 69, 371-386) takes percentiles further
+    out, by what Student's t says of as many.
     """
     per_subject = defaultdict(list)
     for gain, subject in zip(gains, subjects, strict=True):
@@ -81,12 +85,19 @@ def paired_interval(gains: Sequence[float], subjects: Sequence[str]) -> Interval
     means = np.array([np.mean(values) for values in per_subject.values()])
     if len(means) == 0:
         return Interval(*[float("nan")] * 3)
-    if len(means) < 3:
+    if len(means) < FEWEST_SUBJECTS:
         return Interval(float(means.mean()), float("nan"), float("nan"))
     if np.ptp(means) == 0:
         return Interval(*[float(means[0])] * 3)
-    ends = bootstrap((means,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    level = _expanded_level(len(means))
+    drawn = bootstrap((means,), np.mean, n_resamples=RESAMPLES, confidence_level=level, method="percentile", rng=0)
+    ends = drawn.confidence_interval
     return Interval(float(means.mean()), float(ends.low), float(ends.high))
+
+
+def _expanded_level(count: int) -> float:
+    """Confidence level at which the percentile interval of ``count`` values covers about 95 % (Hesterberg 2015)."""
+    return float(1 - 2 * norm.cdf(-np.sqrt(count / (count - 1)) * t.ppf(0.975, count - 1)))
 
 
 def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], against: str) -> Summary:

@@ -56,7 +56,7 @@ def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[s
         "about": _plain(evaluation.about),
         "methods": evaluation.methods,
         "metrics": {name: metric.title for name, metric in METRICS.items()},
-        "intervals": f"95 % percentile bootstrap of the mean gain over subjects, {RESAMPLES} resamples",
+        "intervals": f"95 % bootstrap of the mean gain over subjects (expanded percentile), {RESAMPLES} resamples",
         "clearly_worse": f"share of cases that lose more than {CLEARLY_WORSE} in SSIM",
         "uncertainty_rank_correlation": _plain(_median(evaluation.rank_correlations)),
         "score_rank_correlation": _plain(_score_ranks(evaluation)),

@@ -47,6 +47,16 @@ def test_mask_of_a_volume_fills_a_cavity():
     assert foreground_mask(volume)[:, 4:20, 4:20, 4:20].all()
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_a_slice_with_an_axis_of_length_one_is_filled_as_the_plain_slice(axis):
+    image = torch.zeros(1, 48, 40)
+    image[0, 8:40, 6:34] = 1
+    image[0, 15:30, 12:25] = 0  # a lung
+    inside = foreground_mask(image)
+    assert inside[0, 15:30, 12:25].all()
+    assert torch.equal(foreground_mask(image.unsqueeze(axis)).squeeze(axis), inside)
+
+
 def test_unfit_images_are_refused():
     with pytest.raises(ValueError, match="no value above zero"):
         foreground_scale(torch.zeros(1, 8, 8))

@@ -81,6 +81,13 @@ def test_a_case_is_the_same_in_every_run(made):
         assert a.name == b.name and torch.equal(a.moved, b.moved)
 
 
+def test_each_subject_of_each_region_moves_in_its_own_way(made):
+    moved = [case for _, cases in made for case in cases if case.cell.family == "sudden"]
+    paths = {json.dumps(case.motion["trajectory"]) for case in moved}
+    assert len({case.cell.region for case in moved}) == 2
+    assert len(paths) == len(moved)
+
+
 def test_a_name_belongs_to_one_case(made):
     names = [case.name for _, cases in made for case in cases]
     assert len(names) == len(set(names))
