@@ -30,6 +30,7 @@ class Scan(NamedTuple):
         session, contrast: a moved scan is paired with a still one of the same subject where these are equal; may be
             empty.
         sha256: of the file, None where the manifest does not give it.
+        name: the path as the manifest writes it, which is the same wherever the files lie.
     """
 
     subject: str
@@ -39,6 +40,7 @@ class Scan(NamedTuple):
     session: str = ""
     contrast: str = ""
     sha256: str | None = None
+    name: str = ""
 
 
 class Manifest(NamedTuple):
@@ -53,14 +55,19 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest; the files that it names are not looked at.
 
     Raises:
-        InputError: it cannot be read, an entry lacks something or holds what is not allowed, or a subject, a file or a
-            sha256 is in two splits.
+        InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, or a
+            subject, a file or a sha256 is in two splits.
     """
     path = Path(path)
     content = _read_json(path)
-    root = path.parent / str(content.get("root", "."))
+    root = path.parent / _text(path, "the manifest", content, "root", ".")
     scans = [_scan(path, root, number, {**content, **entry}) for number, entry in enumerate(content["files"])]
     check_sides(path, scans)
+    seen: set[tuple[str, str]] = set()
+    for scan in scans:
+        if (scan.subject, scan.name) in seen:
+            raise InputError(f"{path}: {scan.name} stands there twice for subject {scan.subject}. Remove one.")
+        seen.add((scan.subject, scan.name))
     return Manifest(path, str(content.get("region") or content.get("name") or path.stem), scans)
 
 
@@ -143,8 +150,20 @@ def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> Sca
     for key, allowed in (("split", SPLITS), ("content", CONTENTS)):
         if entry[key] not in allowed:
             raise InputError(f"{manifest}: files[{number}] has {key} {entry[key]!r}; allowed are {_listed(allowed)}.")
-    texts = {key: str(entry.get(key) or "") for key in ("subject", "split", "content", "session", "contrast")}
-    return Scan(**texts, path=root / str(entry["path"]), sha256=entry.get("sha256"))
+    where = f"files[{number}]"
+    keys = ("subject", "split", "content", "session", "contrast", "path", "sha256")
+    texts = {key: _text(manifest, where, entry, key) for key in keys}
+    name = texts.pop("path")
+    return Scan(**{**texts, "sha256": texts["sha256"] or None}, path=root / name, name=name)
+
+
+def _text(manifest: Path, where: str, entry: dict[str, Any], key: str, default: str = "") -> str:
+    """A name or path of the manifest; a number, such as that of a subject, is taken as text."""
+    value = entry.get(key)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
+        raise InputError(f"{manifest}: {where} has {key} {value!r}; a text is wanted. {FORMAT}")
+    return str(value)
 
 
 def _listed(names: Iterable[str]) -> str:

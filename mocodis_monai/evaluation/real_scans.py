@@ -21,12 +21,16 @@ __all__ = ["ManifestScans", "RealScan", "cells_of_scans", "read_scans"]
 
 
 class RealScan(NamedTuple):
-    """A scan of a patient who moved, and one of the same subject lying still; None where there is none."""
+    """A scan of a patient who moved, and one of the same subject lying still; None where there is none.
+
+    ``name`` tells the moved scan from all others, wherever the files lie.
+    """
 
     region: str
     subject: str
     moved: Path
     still: Path | None
+    name: str
 
 
 class ManifestScans(NamedTuple):
@@ -57,9 +61,11 @@ def read_scans(manifest: str | Path, progress: bool = False) -> ManifestScans:
     check_files(read, scans, progress)
     moved = [scan for scan in scans if scan.content == MOVED]
     still = [scan for scan in scans if scan.content == STILL]
-    real = [RealScan(read.region, scan.subject, scan.path, _partner(read.path, scan, still)) for scan in moved]
+    real = [
+        RealScan(read.region, scan.subject, scan.path, _partner(read.path, scan, still), scan.name) for scan in moved
+    ]
     paired = {scan.subject for scan in moved}
-    alone = [StillScan(read.region, scan.subject, scan.path) for scan in still if scan.subject not in paired]
+    alone = [StillScan(read.region, scan.subject, scan.path, scan.name) for scan in still if scan.subject not in paired]
     return ManifestScans(real, alone)
 
 
@@ -94,7 +100,7 @@ def _case(cell: Cell, scan: RealScan) -> Case:
     return Case(
         cell=cell,
         subject=scan.subject,
-        name=f"{scan.subject} {scan.moved.parent.name}/{scan.moved.name}",
+        name=f"{scan.subject} {scan.name}",
         moved=torch.from_numpy(volume.data),
         target=target,
         spacing_mm=volume.spacing_mm,

@@ -24,11 +24,12 @@ MIN_FOREGROUND = 0.1
 
 
 class StillScan(NamedTuple):
-    """A scan of a subject that lay still."""
+    """A scan of a subject that lay still; ``name`` tells it from all others, wherever the files lie."""
 
     region: str
     subject: str
     path: Path
+    name: str
 
 
 def cells_of_still_scans(scans: Sequence[StillScan], quick: bool = False) -> Iterator[tuple[Cell, list[Case]]]:
@@ -61,5 +62,5 @@ def _records(scan: StillScan, count: int) -> list[Record]:
             "the scan out."
         ) from error
     places = sorted({int(place) for place in np.linspace(0, len(slices) - 1, count + 2)[1:-1]})
-    name = f"{scan.subject} {scan.path.name} slice"
+    name = f"{scan.subject} {scan.name} slice"
     return [{**slices[k], "subject": scan.subject, "case": f"{name} {slices[k]['image']['index']}"} for k in places]

@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation import CorrectorMethod, cells_of_scans, evaluate_cells, read_scans
-from mocodis_monai.evaluation.registration import registered_to
+from mocodis_monai.evaluation import CorrectorMethod, Grid, cells_of, cells_of_scans, evaluate_cells, read_scans
+from mocodis_monai.evaluation.registration import _gain, registered_to
+from mocodis_monai.evaluation.still_scans import StillScan, cells_of_still_scans
 from mocodis_monai.inferers import choose_slice_axis
 
 AFFINE = np.array([[0, -3.0, 0, 60], [2.5, 0, 0, -70], [0, 0, 3.0, -50], [0, 0, 0, 1]])
@@ -48,7 +49,9 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
     affine, shape = np.diag([2.5, 3.0, 3.0, 1.0]), (44, 50, 36)
     affine[:3, 3] = (-52, -74, -52)
     world = np.einsum("ij,jxyz->ixyz", turned, positions(affine, shape)) + np.reshape((4.0, -3.0, 2.0), (3, 1, 1, 1))
-    return moved, write(folder / "still.nii.gz", 1.7 * head(world), affine)
+    still = write(folder / "still.nii.gz", 1.7 * head(world), affine)
+    (folder / "again.nii.gz").write_bytes(still.read_bytes())
+    return moved, still
 
 
 def test_registration_finds_the_pose_and_the_gain(pair):
@@ -64,6 +67,31 @@ def test_registration_finds_the_pose_and_the_gain(pair):
     index += np.linalg.inv(still.affine)[:3, 3].reshape(3, 1, 1, 1)
     unregistered = map_coordinates(still.data, index, order=1) / 1.7
     assert error < 0.3 * np.abs(unregistered - moved.data)[tissue].mean() / moved.data[tissue].mean()
+
+
+def test_motion_does_not_dim_the_target():
+    cells = cells_of(Grid(("head", "abdomen"), ("sudden", "breathing_rigid"), (3.5,), num_subjects=4))
+    cases = [case for cell, cases in cells if cell.severity == "severe" for case in cases]
+    gains = [_gain(1.7 * case.moved.numpy(), case.target.numpy()) for case in cases]
+    assert np.mean(gains) == pytest.approx(1.7, rel=0.01)
+
+
+def test_scans_of_one_name_in_two_folders_are_told_apart(pair, tmp_path, small_corrector):
+    for session in ("a", "b"):
+        (tmp_path / session).mkdir()
+        for source in pair:
+            (tmp_path / session / source.name).write_bytes(source.read_bytes())
+    files = [
+        {"subject": "one", "content": content, "session": session, "path": f"{session}/{content}.nii.gz"}
+        for session in ("a", "b")
+        for content in ("moved", "still")
+    ]
+    scans = read_scans(manifest(pair, tmp_path, root=".", files=files))
+    names = [case.name for _, cases in cells_of_scans(scans.real) for case in cases]
+    assert names == ["one a/moved.nii.gz", "one b/moved.nii.gz"]
+    still = [StillScan("head", "one", Path(tmp_path / s / "still.nii.gz"), f"{s}/still.nii.gz") for s in "ab"]
+    names = [case.name for _, cases in cells_of_still_scans(still, quick=True) for case in cases]
+    assert len(set(names)) == len(names)
 
 
 def test_too_few_slices_are_refused_by_name(pair, tmp_path):
@@ -132,7 +160,13 @@ def files_of(*contents_and_names: str) -> list[dict[str, str]]:
         ({"files": [{"content": "moved", "path": "moved.nii.gz"}]}, "subject"),
         ({"files": [{"subject": "a", "content": "moved", "path": "gone.nii.gz"}]}, "no such file"),
         ({"files": [{"subject": "a", "content": "moved", "path": "moved.nii.gz", "sha256": "0"}]}, "sha256"),
-        ({"files": files_of("moved moved", "still moved", "still still")}, "two still scans"),
+        ({"files": files_of("moved moved", "still again", "still still")}, "two still scans"),
+        ({"files": files_of("still still", "moved moved", "still still")}, "twice for subject a"),
+        ({"files": [{"subject": ["a"], "content": "moved", "path": "moved.nii.gz"}]}, r"has subject \['a'\]; a text"),
+        ({"files": [{"subject": "a", "content": "moved", "path": {"a": 1}}]}, "has path"),
+        ({"files": [{"subject": "a", "content": "moved", "path": "a\0b"}]}, "has path"),
+        ({"files": [{"subject": "a", "content": "moved", "path": "moved.nii.gz", "sha256": ["0"]}]}, "has sha256"),
+        ({"root": ["a"]}, "the manifest has root"),
         ({"files": None}, "a list `files`"),
     ],
 )
