@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mocodis_monai.correction import ScanCorrector
+from mocodis_monai.correction import ScanCorrector, results_of
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import DONE, FAILED, Ledger
 from mocodis_monai.scans import Scan
@@ -83,7 +83,7 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
     record: dict[str, Any] = {"scan": scan.name, "status": DONE, "output": run.ledger.key(scan.output)}
     try:
         fingerprint = run.corrector.fingerprint(scan)
-        results = run.corrector.results(scan, run.picture)
+        results = results_of(scan, run.corrector.settings, run.picture)
         finished = run.ledger.finished(results, fingerprint)
         if finished is None:
             record |= {name: run.ledger.key(path) for name, path in results.items()}

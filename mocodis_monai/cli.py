@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -66,12 +68,26 @@ def main() -> None:
     """Entry point: exit status 0 done, 1 unfit input or a failed scan, 2 wrong usage, 130 interrupted."""
     # nibabel logs what it mends in a header; what matters to the user is said in an InputError.
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8
     try:
         app()
     except InputError as error:
-        # One line, whatever the name of a file holds.
-        typer.echo("error: " + "".join(c if c.isprintable() else "?" for c in str(error)), err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:  # what no check foresaw: permissions on the way, a loop of links, a name too long
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}. Check the path, permissions and space.")
+
+
+def _fail(message: str) -> NoReturn:
+    """Say it in one line, whatever the name of a file holds, and leave."""
+    typer.echo("error: " + "".join(c if c.isprintable() else "?" for c in message), err=True)
+    sys.exit(1)
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"got {value}; give a number.")
+    return value
 
 
 def _version(wanted: bool) -> None:
@@ -99,8 +115,12 @@ def correct(
     uncertainty: bool = typer.Option(
         False, "--uncertainty", help="Also write the uncertainty map beside each output, in intensity units."
     ),
-    fidelity: float = typer.Option(1.0, min=0, max=1, help="0: from the codes only; 1: all detail of the input."),
-    guidance: float | None = typer.Option(None, min=0, max=1, help="Weight of the prior. Default: the network's."),
+    fidelity: float = typer.Option(
+        1.0, min=0, max=1, callback=_finite, help="0: from the codes only; 1: all detail of the input."
+    ),
+    guidance: float | None = typer.Option(
+        None, min=0, max=1, callback=_finite, help="Weight of the prior. Default: the network's."
+    ),
     phase_encode_axis: Axis = typer.Option(
         Axis.auto, help="Axis of the image that the ghosts run along: slices are cut along another. auto: the header's."
     ),
@@ -108,7 +128,9 @@ def correct(
     weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
     device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
     jobs: int = typer.Option(1, min=1, help="Scans at once. Each takes the memory of one."),
-    max_gb: float = typer.Option(2.0, min=0, help="Largest image to read, decompressed and as float32, in GB."),
+    max_gb: float = typer.Option(
+        2.0, min=0, callback=_finite, help="Largest image to read, decompressed and as float32, in GB."
+    ),
 ) -> None:
     """Correct scans slice by slice; same shape, affine and intensity scale. What is finished is not done again."""
     if slice_axis is phase_encode_axis is not Axis.auto:
@@ -137,7 +159,7 @@ def simulate(
     source: Path = typer.Argument(..., metavar="IN", help="NIfTI magnitude volume without motion."),
     out: Path = typer.Argument(..., metavar="OUT", help="Volume with motion to write, .nii or .nii.gz."),
     family: Family = typer.Option(..., help="Kind of motion."),
-    displacement_mm: float = typer.Option(3.0, min=0, help="Displacement score to reach, in mm."),
+    displacement_mm: float = typer.Option(3.0, min=0, callback=_finite, help="Displacement score to reach, in mm."),
     phase_encode_axis: int = typer.Option(1, min=0, max=2, help="Phase-encode axis of the file."),
     seed: int = typer.Option(1, min=0, max=2**32 - 1, help="The same seed gives the same motion."),
     num_shots: int | None = typer.Option(
@@ -225,8 +247,12 @@ def evaluate(
 def build(
     folder: Path = typer.Argument(..., metavar="FOLDER", help="A flat folder of NIfTI files, or a BIDS tree."),
     out: Path = typer.Option(Path("manifest.json"), metavar="FILE", help="The manifest. What it says already stays."),
-    validation: float = typer.Option(0.1, min=0, max=1, help="Share of the subjects to choose weights on."),
-    test: float = typer.Option(0.2, min=0, max=1, help="Share of the subjects to measure on; the rest trains."),
+    validation: float = typer.Option(
+        0.1, min=0, max=1, callback=_finite, help="Share of the subjects to watch a training on."
+    ),
+    test: float = typer.Option(
+        0.2, min=0, max=1, callback=_finite, help="Share of the subjects to measure on; the rest trains."
+    ),
     seed: int = typer.Option(0, help="Another seed gives another split."),
     subject: str | None = typer.Option(
         None, metavar="REGEX", help="Finds the subject in a file's name. Default: the name up to the first underscore."

@@ -10,8 +10,8 @@ import torch
 from mocodis_monai.batch import Outcome, correct_scans
 from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
-from mocodis_monai.correction import ScanCorrector, Settings
-from mocodis_monai.data.files import check_outputs, sha256_of
+from mocodis_monai.correction import ScanCorrector, Settings, results_of
+from mocodis_monai.data.files import check_outputs, check_overwrites, sha256_of
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import RESULTS, Ledger
@@ -94,11 +94,12 @@ def _check_paths(request: Request, scans: list[Scan]) -> None:
     for name, path, ending in (("--picture", request.picture, ".png"), ("--report", request.report, ".html")):
         if path is not None and path.suffix.lower() != ending:
             raise InputError(f"{name} {path}: the name must end in {ending}. Change it.")
-    outputs = [path for path in (request.picture, request.report) if path is not None]
-    if scans[0].output == request.output and not scans[0].is_dicom:
-        outputs += [scans[0].output]
-    inputs = [file for scan in scans for file in scan.files] if outputs else []
-    check_outputs(outputs, [*inputs, *([request.weights] if request.weights else [])])
+    inputs = [file for scan in scans for file in scan.files] + ([request.weights] if request.weights else [])
+    made = request.output if scans[0].output != request.output else None  # this folder need not be there yet
+    asked = [path for path in (request.picture, request.report) if path is not None]
+    check_outputs([path for path in asked if path.parent != made])
+    results = [path for scan in scans for path in results_of(scan, request.settings, request.picture).values()]
+    check_overwrites([*results, *([request.report] if request.report else [])], inputs)
 
 
 def device_of(name: str) -> torch.device:

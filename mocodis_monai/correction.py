@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from mocodis_monai.report import save_comparison
 from mocodis_monai.scans import Image, Scan, read_scan
 from mocodis_monai.transforms.volumes import make_output_dir
 
-__all__ = ["ScanCorrector", "Settings", "default_picture"]
+__all__ = ["ScanCorrector", "Settings", "default_picture", "results_of"]
 
 _DRAWING = threading.Lock()  # matplotlib is not made for several threads
 
@@ -46,6 +47,16 @@ class Settings(NamedTuple):
     uncertainty: bool = False
     pictures: bool = True
     max_bytes: int = MAX_BYTES
+
+
+def results_of(scan: Scan, settings: Settings, picture: Path | None = None) -> dict[str, Path]:
+    """Where each result of a scan goes: output, and as asked for uncertainty and picture."""
+    paths = {"output": scan.output}
+    if settings.uncertainty:
+        paths["uncertainty"] = scan.beside("_uncertainty.nii.gz")
+    if settings.pictures:
+        paths["picture"] = picture or default_picture(scan)
+    return paths
 
 
 class ScanCorrector:
@@ -84,15 +95,6 @@ class ScanCorrector:
             raise InputError(f"{scan.source}: cannot be read ({error.strerror}). Check its permissions.") from error
         return hashlib.sha256(json.dumps({"input": content, **self._common}).encode()).hexdigest()
 
-    def results(self, scan: Scan, picture: Path | None = None) -> dict[str, Path]:
-        """Where each result of the scan goes: output, and as asked for uncertainty and picture."""
-        paths = {"output": scan.output}
-        if self.settings.uncertainty:
-            paths["uncertainty"] = scan.beside("_uncertainty.nii.gz")
-        if self.settings.pictures:
-            paths["picture"] = picture or default_picture(scan)
-        return paths
-
     def correct(
         self, scan: Scan, results: Mapping[str, Path], on_progress: Callable[[int, int], None] | None = None
     ) -> dict[str, Any]:
@@ -100,7 +102,7 @@ class ScanCorrector:
 
         Args:
             scan: the scan.
-            results: where its results go, from :meth:`results`; folders that are missing are made.
+            results: where its results go, from :func:`results_of`; folders that are missing are made.
             on_progress: called with the slices done and of all there are to do; what it raises ends the correction.
 
         Raises:
@@ -188,5 +190,5 @@ def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None
             image.spacing_mm,
             affine=image.affine,
             motion_score_mm=found.median_score_mm,
-            title=scan.source.name,
+            title=os.fsencode(scan.source.name).decode(errors="replace"),
         )

@@ -41,7 +41,7 @@ def save_run_report(path: Path, outcomes: Sequence[Outcome], folder: Path) -> No
         InputError: ``path`` cannot be written.
     """
     failed = sum(outcome.failed for outcome in outcomes)
-    with staged(path) as (temporary,), temporary.open("w", encoding="utf-8") as page:
+    with staged(path) as (temporary,), temporary.open("w", encoding="utf-8", errors="backslashreplace") as page:
         page.write(_HEAD)
         page.write(f"<h1>Motion correction of {len(outcomes)} scans, {failed} failed</h1>\n")
         page.write(f"<p>MoCoDis {__version__}, {datetime.now():%Y-%m-%d %H:%M}. Research use only: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from mocodis_monai.data.dicom import is_dicom, read_dicom
 from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, write_derived
 from mocodis_monai.data.dicom_files import dicom_files
 from mocodis_monai.data.dicom_series import series_of
-from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, stem
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, stem
+from mocodis_monai.data.folders import folders_in, is_within
 from mocodis_monai.data.nifti import Volume, read_volume, write_volume
 from mocodis_monai.errors import InputError
 
@@ -75,11 +75,14 @@ class Image(NamedTuple):
 def find_scans(source: Path, output: Path) -> list[Scan]:
     """The scans of a file or of a folder with all its subfolders, by name; hidden files are left out.
 
+    Linked folders count as folders, unless what they lead to is in ``source`` anyway.
+
     Raises:
-        InputError: there is none, or ``output`` cannot hold the results.
+        InputError: there is none, a folder cannot be read, ``output`` cannot hold the results, or two scans would get
+            the same one.
     """
     if source.is_dir():
-        if output.resolve() == source.resolve() or source.resolve() in output.resolve().parents:
+        if is_within(output, source):
             raise InputError(f"{output}: this lies in the folder of the inputs. Give another folder for the outputs.")
         if output.exists() and not output.is_dir():
             raise InputError(f"{output}: a file has this name. Give a folder for the outputs of a folder.")
@@ -140,6 +143,8 @@ def _one_dicom(source: Path, output: Path) -> Scan:
     """A DICOM file, or a folder that is one series and nothing else."""
     if output.name.lower().endswith(EXTENSIONS):
         raise InputError(f"{output}: DICOM is corrected to a DICOM series. Give the name of a folder to make.")
+    if is_within(source, output):
+        raise InputError(f"{output}: this folder holds the input. Give the output another folder.")
     if not (output.is_dir() and is_derived(output)):
         check_output_dir(output, source)
     return Scan(source.name, tuple(dicom_files(source)), source, output)
@@ -147,15 +152,11 @@ def _one_dicom(source: Path, output: Path) -> Scan:
 
 def _in_folder(source: Path, output: Path) -> list[Scan]:
     scans: list[Scan] = []
-    for folder, subfolders, names in os.walk(source):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        here = Path(folder)
+    for here, names in folders_in(source, output):
         target = output / here.relative_to(source)
-        for name in sorted(name for name in names if not name.startswith(".")):
-            path = here / name
-            if name.lower().endswith(EXTENSIONS) and path.is_file():
-                relative = path.relative_to(source).as_posix()
-                scans.append(Scan(relative, (path,), path, target / f"{stem(path)}{POSTFIX}.nii.gz"))
+        for path in filter(is_image_name, (here / name for name in names)):
+            relative = path.relative_to(source).as_posix()
+            scans.append(Scan(relative, (path,), path, target / f"{stem(path)}{POSTFIX}.nii.gz"))
         if is_dicom(here):
             scans += _series_in(here, source, output)
     if not scans:
@@ -181,11 +182,21 @@ def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:
 
 
 def _without_clashes(scans: list[Scan]) -> list[Scan]:
-    """Scans whose results would have one name (a.nii and a.nii.gz) keep the whole name of their file in it."""
+    """Scans whose results would have one name (a.nii and a.nii.gz) keep the whole name of their file in it.
+
+    Raises:
+        InputError: two would have one name all the same.
+    """
     count = Counter(scan.beside("") for scan in scans)
-    return [
+    named = [
         scan
         if scan.is_dicom or count[scan.beside("")] == 1
         else scan._replace(output=scan.output.with_name(f"{scan.source.name}{POSTFIX}.nii.gz"))
         for scan in scans
     ]
+    first: dict[Path, Scan] = {}
+    for scan in named:
+        other = first.setdefault(scan.beside(""), scan)
+        if other is not scan:
+            raise InputError(f"{other.source} and {scan.source} would get one name, {scan.output}. Rename one.")
+    return named

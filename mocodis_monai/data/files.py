@@ -13,13 +13,34 @@ from pathlib import Path
 
 from mocodis_monai.errors import InputError
 
-__all__ = ["MAX_BYTES", "check_outputs", "check_size", "not_written", "reason", "sha256_of", "staged", "stem"]
+__all__ = [
+    "MAX_BYTES",
+    "check_outputs",
+    "check_overwrites",
+    "check_size",
+    "check_writable",
+    "is_image_name",
+    "not_written",
+    "reason",
+    "sha256_of",
+    "staged",
+    "stem",
+]
 
 EXTENSIONS = (".nii.gz", ".nii")
 MAX_BYTES = 2_000_000_000
 """The most that one image may take, decompressed and as float32: half a thousand million voxels."""
 _PREFIX = ".mocodis-"
 _CHUNK = 1 << 20
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file of this name is to be read as NIfTI; a hidden one is not.
+
+    A link that leads nowhere counts, so that the scan is missed where it is read; a pipe does not.
+    """
+    named = path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
+    return named and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def stem(path: str | Path) -> str:
@@ -68,15 +89,39 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
     Raises:
         InputError: a folder that is missing, an output that is a folder, an input, or given twice.
     """
-    for index, path in enumerate(outputs):
+    for path in outputs:
         if not path.parent.is_dir():
             raise InputError(f"{path}: the folder {path.parent} does not exist. Make it first.")
         if path.is_dir():
             raise InputError(f"{path}: this is a folder. Give the name of a file to write.")
-        if any(_same_file(path, source) for source in inputs):
+        check_writable(path.parent)
+    check_overwrites(outputs, inputs)
+
+
+def check_overwrites(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse outputs that are an input, by whatever name, or given twice; folders that are missing do not matter.
+
+    Raises:
+        InputError: one is.
+    """
+    sources, seen = {_identity(path) for path in inputs}, set()
+    for path in outputs:
+        identity = _identity(path)
+        if identity in sources:
             raise InputError(f"{path}: this would overwrite the input. Give the output another name.")
-        if any(_same_file(path, other) for other in outputs[:index]):
-            raise InputError(f"{path}: two outputs have this name. Give each its own.")
+        if identity in seen:
+            raise InputError(f"{path}: two outputs have this name. Give each its own, or rename one of the inputs.")
+        seen.add(identity)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which no file can be made, before the work that would be lost.
+
+    Raises:
+        InputError: the permissions or a read-only disk forbid it.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: no file can be made in this folder. Check permissions, or give another one.")
 
 
 @contextmanager
@@ -126,7 +171,7 @@ def _head(path: Path) -> str:
     """How the temporary names of ``path`` begin: known to a later run, so that it can clean up."""
     if path.name.startswith(_PREFIX):  # staged already, and once more by who writes it
         return stem(path) + "-"
-    return f"{_PREFIX}{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
+    return f"{_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -154,11 +199,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _same_file(path: Path, other: Path) -> bool:
-    if path.exists() and other.exists():
-        return path.samefile(other)
-    return path.resolve() == other.resolve()
+def _identity(path: Path) -> tuple[int, int] | str:
+    """What two names of one file have in common, hard links too; of a file to be made, its path without links."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 def _suffix(path: Path) -> str:
-    return next((e for e in EXTENSIONS if path.name.endswith(e)), path.suffix)
+    return next((e for e in EXTENSIONS if path.name.lower().endswith(e)), path.suffix.lower())

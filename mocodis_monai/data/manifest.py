@@ -151,10 +151,9 @@ def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> Sca
         if entry[key] not in allowed:
             raise InputError(f"{manifest}: files[{number}] has {key} {entry[key]!r}; allowed are {_listed(allowed)}.")
     where = f"files[{number}]"
-    keys = ("subject", "split", "content", "session", "contrast", "path", "sha256")
-    texts = {key: _text(manifest, where, entry, key) for key in keys}
-    name = texts.pop("path")
-    return Scan(**{**texts, "sha256": texts["sha256"] or None}, path=root / name, name=name)
+    name, sha256 = (_text(manifest, where, entry, key) for key in ("path", "sha256"))
+    texts = {key: _text(manifest, where, entry, key) for key in ("subject", "split", "content", "session", "contrast")}
+    return Scan(**texts, path=root / name, sha256=sha256 or None, name=name)
 
 
 def _text(manifest: Path, where: str, entry: dict[str, Any], key: str, default: str = "") -> str:

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from mocodis_monai.data.files import EXTENSIONS, check_outputs, sha256_of, staged
+from mocodis_monai.data.files import check_outputs, is_image_name, sha256_of, staged
+from mocodis_monai.data.folders import folders_in
 from mocodis_monai.data.manifest import (
+    FORMAT,
     MOVED,
     SPLITS,
     STILL,
@@ -49,11 +51,13 @@ class BuiltManifest(NamedTuple):
     Attributes:
         manifest: as it can be read again.
         num_known: subjects that the file named before, and that kept their split.
+        num_away: files that it named before and that are not there now.
         num_left_out: files of the folder that are no scans to work with.
     """
 
     manifest: Manifest
     num_known: int
+    num_away: int
     num_left_out: int
 
 
@@ -68,7 +72,8 @@ def build_manifest(
 ) -> BuiltManifest:
     """Write the manifest of a flat folder of NIfTI files, or of the ``anat`` folders of a BIDS tree.
 
-    What ``out`` says already of a file stays, but for its sha256: a subject never changes its split.
+    What ``out`` says already of a file stays, but for its sha256: a subject never changes its split. Files that are
+    not there now are kept apart in ``out``, under ``away``, for when they come back.
 
     Args:
         folder: the scans; nothing in it is changed.
@@ -86,6 +91,7 @@ def build_manifest(
     """
     folder, out, shares = Path(folder), Path(out), Shares(validation, test)
     files, num_left_out = _find(folder)
+    _check_names(files)
     check_outputs([out])
     before = _entries_before(out, folder)
     entries = [before.get(_relative(file, folder)) or _entry(file, folder, subject) for file in files]
@@ -95,10 +101,14 @@ def build_manifest(
     for entry, checksum in zip(entries, checksums):
         entry |= {"split": splits[entry["subject"]], "sha256": checksum}
     check_sides(out, [_scan_of(entry, folder) for entry in entries])
+    here = {entry["path"] for entry in entries}
+    away = [{**entry, "split": known[str(entry["subject"])]} for path, entry in before.items() if path not in here]
     content = {**_head(out, folder), "files": sorted(entries, key=lambda entry: entry["path"])}
+    if away:
+        content["away"] = sorted(away, key=lambda entry: entry["path"])
     with staged(out) as (temporary,):
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), num_left_out)
+    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), len(away), num_left_out)
 
 
 def counted(built: BuiltManifest) -> list[str]:
@@ -112,6 +122,8 @@ def counted(built: BuiltManifest) -> list[str]:
         lines.append(f"{split:<12}{len(subjects):>8}{of_content[0]:>8}{of_content[1]:>8}   {' '.join(subjects[:1])}")
     if built.num_known:
         lines.append(f"{built.num_known} subjects were in the manifest before and keep their split.")
+    if built.num_away:
+        lines.append(f"{built.num_away} files of the manifest before are not there now; it keeps what it said of them.")
     if built.num_left_out:
         lines.append(f"{built.num_left_out} other NIfTI files are left out (not anatomical images, or not magnitude).")
     return [line.rstrip() for line in lines]
@@ -167,7 +179,8 @@ def _find(folder: Path) -> tuple[list[Path], int]:
     people = sorted(child for child in folder.glob("sub-*") if child.is_dir())
     if not people:
         return [Path(record["image"]) for record in list_volumes(folder)], 0
-    images = [path for person in people for path in sorted(person.rglob("*")) if path.name.endswith(EXTENSIONS)]
+    found = [here / name for person in people for here, names in folders_in(person) for name in names]
+    images = [path for path in found if is_image_name(path)]
     scans = [path for path in images if _is_bids_scan(path)]
     if not scans:
         raise InputError(
@@ -179,6 +192,15 @@ def _find(folder: Path) -> tuple[list[Path], int]:
         if stem(scan).split("_")[0] != person:
             raise InputError(f"{scan}: lies in the folder of {person}, but its name says otherwise. Rename or move it.")
     return scans, len(images) - len(scans)
+
+
+def _check_names(files: Iterable[Path]) -> None:
+    """A manifest is UTF-8, and so must be the names in it."""
+    for file in files:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{file}: this name is not UTF-8. Rename the file.") from error
 
 
 def _is_bids_scan(path: Path) -> bool:
@@ -238,8 +260,12 @@ def _entries_before(out: Path, folder: Path) -> dict[str, dict[str, Any]]:
     content = json.loads(out.read_text(encoding="utf-8"))
     if (out.parent / str(content.get("root", "."))).resolve() != folder.resolve():
         raise InputError(f"{out}: the manifest of another folder. Give another name (--out), or remove it first.")
+    away = content.get("away", [])
+    keys = {"path", "subject", "split"}
+    if not isinstance(away, list) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in away):
+        raise InputError(f"{out}: `away` is no list of files. Correct it, or remove it. {FORMAT}")
     of_all = {key: content[key] for key in ("subject", "content", "session", "contrast", "split") if key in content}
-    return {str(entry["path"]): {**of_all, **entry} for entry in content["files"]}
+    return {str(entry["path"]): {**of_all, **entry} for entry in (*away, *content["files"])}
 
 
 def _head(out: Path, folder: Path) -> dict[str, Any]:
@@ -247,7 +273,7 @@ def _head(out: Path, folder: Path) -> dict[str, Any]:
     head = {"name": folder.resolve().name, "root": Path(os.path.relpath(folder, out.parent)).as_posix()}
     if out.exists():
         head |= json.loads(out.read_text(encoding="utf-8"))
-    return {key: value for key, value in head.items() if key != "files"}
+    return {key: value for key, value in head.items() if key not in ("files", "away")}
 
 
 def _scan_of(entry: Mapping[str, Any], folder: Path) -> Scan:

@@ -22,7 +22,16 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from mocodis_monai import __version__
-from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
+from mocodis_monai.data.files import (
+    EXTENSIONS,
+    MAX_BYTES,
+    check_outputs,
+    check_size,
+    is_image_name,
+    reason,
+    staged,
+    stem,
+)
 from mocodis_monai.errors import InputError
 
 __all__ = ["Volume", "check_outputs", "list_volumes", "read_volume", "staged", "stem", "write_volume"]
@@ -103,7 +112,7 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path
     path = Path(path)
     header, affine, shape, source = _geometry(like)
     check_outputs([path], inputs=[source])
-    if not path.name.endswith(EXTENSIONS):
+    if not path.name.lower().endswith(EXTENSIONS):
         raise InputError(
             f"{path}: the name of an image must end in .nii or .nii.gz. Change the output's name."
         )
@@ -129,9 +138,7 @@ def list_volumes(folder: str | Path) -> list[dict[str, str]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files.")
-    files = sorted(
-        f for f in folder.iterdir() if f.is_file() and f.name.lower().endswith(EXTENSIONS) and f.name[0] != "."
-    )
+    files = sorted(filter(is_image_name, folder.iterdir()))
     if not files:
         raise InputError(f"{folder}: no .nii or .nii.gz file in this folder. Convert DICOM with dcm2niix.")
     first_of: dict[str, Path] = {}

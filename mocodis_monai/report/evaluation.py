@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mocodis_monai.data.nifti import check_outputs, staged
+from mocodis_monai.data.files import check_outputs, check_writable, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES, as_json, population, summaries
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
@@ -51,7 +51,7 @@ def evaluate_into(out_dir: str | Path, *arguments: Any, **options: Any) -> Evalu
     Raises:
         InputError: weights, manifest or folder are unfit; the folder is tried before the work.
     """
-    make_output_dir(Path(out_dir))
+    check_writable(make_output_dir(Path(out_dir)))
     return save_evaluation(evaluate(*arguments, **options), out_dir)
 
 

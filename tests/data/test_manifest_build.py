@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -120,6 +121,41 @@ def test_built_again_with_more_scans_nobody_changes_sides_and_hand_edits_stay(tm
     assert {e["path"]: e for e in after["files"] if e["path"] in before} == before
     assert len({e["split"] for e in after["files"] if e["subject"] == "p00"}) == 1
     assert len(after["files"]) == 13
+
+
+def test_files_that_are_away_meanwhile_come_back_to_the_side_where_they_were(tmp_path):
+    folder, out = flat(tmp_path / "scans", 10), tmp_path / "own.json"
+    build_manifest(folder, out)
+    content = json.loads(out.read_text())
+    tested = next(entry for entry in content["files"] if entry["split"] == "test")
+    tested["content"] = "moved"  # by hand
+    out.write_text(json.dumps(content))
+    (folder / tested["path"]).rename(tmp_path / tested["path"])
+    built = build_manifest(folder, out)
+    assert built.num_away == 1 and tested["subject"] not in {s.subject for s in built.manifest.scans}
+    flat(folder, 40)  # many more come, and among them the one that was away
+    (tmp_path / tested["path"]).rename(folder / tested["path"])
+    built = build_manifest(folder, out, seed=3)
+    assert built.num_away == 0 and "away" not in json.loads(out.read_text())
+    (found,) = (s for s in built.manifest.scans if s.subject == tested["subject"])
+    assert (found.split, found.content) == ("test", "moved")
+
+
+def test_scans_behind_links_belong_to_a_bids_tree(tmp_path):
+    store, study = bids(tmp_path / "store"), tmp_path / "study"
+    for person in ("sub-1", "sub-2", "sub-3"):
+        (study / person).mkdir(parents=True)
+        for child in (store / person).iterdir():
+            (study / person / child.name).symlink_to(child)
+    names = [scan.name for scan in build_manifest(study, tmp_path / "a.json").manifest.scans]
+    assert names == [scan.name for scan in build_manifest(store, tmp_path / "b.json").manifest.scans]
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    folder = flat(tmp_path / "scans")
+    (folder / "p00_t1.nii.gz").rename(os.fsdecode(os.fsencode(folder) + b"/t\xe9te.nii.gz"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        build_manifest(folder, tmp_path / "own.json")
 
 
 def test_a_bids_tree_gives_its_anatomical_scans_in_pairs(tmp_path):
