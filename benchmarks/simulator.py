@@ -1,6 +1,6 @@
 """Our simulator beside TorchIO's RandomMotion: speed, peak memory, and accuracy against a closed form.
 
-    pip install "mocodis-monai[bench]"
+    pip install -e ".[bench]"
     python -m benchmarks.simulator                    # 2D 256x256 and 3D 181x217x181; 2, 4, 8 and 16 poses
     python -m benchmarks.simulator --threads 1 --poses 8
 

@@ -58,7 +58,7 @@ def main(out: Path) -> None:
     again = KSpaceMotion.from_metadata(samples[0]["image"].meta["motion"])(clean)
     print("made again, equal:", torch.equal(again.as_tensor(), samples[0]["image"].as_tensor()))
 
-    # 5. On into training: plain tensors, since trajectories of different length do not collate.
+    # 5. On into training: plain tensors, since a training needs no metadata.
     plain = ToTensord(("image", "target"), track_meta=False)
     batches = DataLoader(Dataset([{k: s[k] for k in ("image", "target")} for s in samples], plain), batch_size=3)
     ssim = ForegroundSSIM()

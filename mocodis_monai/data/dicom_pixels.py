@@ -83,7 +83,7 @@ def _undecoded(path: Path, dataset: FileDataset, error: Exception) -> str:
     reason = "nothing installed decodes it" if _is_missing_decoder(error) else "it is damaged, or not decoded here"
     return (
         f"{path}: compressed pixel data ({syntax.name}): {reason}. "
-        'Install the decoders with pip install "mocodis-monai[dicom]", or export it uncompressed.'
+        'Install the decoders with pip install -e ".[dicom]", or export it uncompressed.'
     )
 
 

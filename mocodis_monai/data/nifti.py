@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,13 +130,20 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path
     return path
 
 
-def list_volumes(folder: str | Path) -> list[dict[str, str]]:
+def list_volumes(folder: str | Path, output: str | Path | None = None) -> list[dict[str, str]]:
     """The ``.nii`` and ``.nii.gz`` files of a folder, by name, as records ``{"image": path}``.
 
+    Args:
+        folder: the inputs; its subfolders are not looked into.
+        output: where results will go: another folder, or the next run would take them for inputs.
+
     Raises:
-        InputError: no such folder, no volume in it, or two files whose results would have the same name.
+        InputError: no such folder, no volume in it, ``output`` is the same one, or two files whose results would have
+            the same name.
     """
     folder = Path(folder)
+    if output is not None and os.path.realpath(output) == os.path.realpath(folder):
+        raise InputError(f"{folder}: inputs and outputs in one folder. Give another folder for the outputs.")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files.")
     files = sorted(filter(is_image_name, folder.iterdir()))

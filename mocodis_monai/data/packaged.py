@@ -42,12 +42,12 @@ def _nilearn_path(name: str) -> Path:
     if not folders:
         raise FileNotFoundError(
             "The ICBM152 volumes ship inside nilearn, which is not installed. "
-            'Run: pip install "mocodis-monai[data]"'
+            'Run: pip install -e ".[data]"'
         )
     path = Path(folders[0]) / "datasets" / "data" / NILEARN_NAME.format(name)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: this version of nilearn does not ship the ICBM152 volumes there. "
-            'Run: pip install --upgrade "mocodis-monai[data]"'
+            'Run: pip install --upgrade -e ".[data]"'
         )
     return path

@@ -20,7 +20,8 @@ SHRINK = (2, 1)
 SHRUNK_AT_LEAST = 16
 """Voxels that each axis keeps when it is shrunk."""
 ITERATIONS = 60
-FEWEST_SLICES = 8
+FEWEST_SLICES = 11
+"""As many as the window of SSIM has pixels."""
 SPLINE_ORDER = 3
 
 

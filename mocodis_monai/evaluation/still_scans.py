@@ -14,6 +14,7 @@ from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM, load_record, simulated_cells
 from mocodis_monai.inferers import thickest_axis
+from mocodis_monai.metrics.reference import SSIM_WINDOW
 from mocodis_monai.motion import RIGID_FAMILIES
 
 __all__ = ["StillScan", "cells_of_still_scans"]
@@ -51,7 +52,14 @@ def cells_of_still_scans(scans: Sequence[StillScan], quick: bool = False) -> Ite
 
 def _records(scan: StillScan, count: int) -> list[Record]:
     """``count`` slices of a scan, off its ends; fewer where it has not as many."""
-    axis = thickest_axis(read_canonical(str(scan.path)).spacing_mm)
+    volume = read_canonical(str(scan.path))
+    axis = thickest_axis(volume.spacing_mm)
+    in_plane = [size for other, size in enumerate(volume.data.shape) if other != axis]
+    if min(in_plane) < SSIM_WINDOW:
+        raise InputError(
+            f"{scan.path}: its slices have {in_plane[0]} x {in_plane[1]} pixels; SSIM needs {SSIM_WINDOW} along each "
+            "side. Leave the scan out."
+        )
     try:
         slices = slice_records(scan.path, axes=(axis,), min_foreground=MIN_FOREGROUND)
     except ValueError as error:

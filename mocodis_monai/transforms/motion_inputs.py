@@ -12,6 +12,7 @@ from monai.data.utils import affine_to_spacing
 from nibabel.orientations import aff2axcodes
 from torch import Tensor
 
+from mocodis_monai.data.nifti import NEGATIVE_TOLERANCE
 from mocodis_monai.motion import BodyAxes
 
 # Letter -> place of the direction in BodyAxes, and +1 where the axis grows toward superior, anterior, right.
@@ -71,8 +72,8 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
 
 
 def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:
-    """Raise unless the image is real floating point, ``(C, H, W)`` or ``(C, H, W, D)``, finite, has the axes, and has
-    no transform pending.
+    """Raise unless the image is a magnitude, ``(C, H, W)`` or ``(C, H, W, D)``, real floating point, finite, of more
+    than one voxel along each axis, with the phase-encode axes and no transform pending.
     """
     if isinstance(img, MetaTensor) and img.pending_operations:
         raise ValueError(
@@ -89,6 +90,11 @@ def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Seque
             f"img: got shape {tuple(img.shape)}; allowed is (C, H, W) with a 2D trajectory and (C, H, W, D) "
             "with a 3D one. Add a channel with EnsureChannelFirst, or choose the other trajectory."
         )
+    if 1 in img.shape[1:]:
+        raise ValueError(
+            f"img: got shape {tuple(img.shape)}; allowed are axes longer than 1, since a slice moves in its plane. "
+            f"Drop the axis with SqueezeDim(dim={img.shape[1:].index(1) + 1})."
+        )
     absent = [axis for axis in phase_encode_axes if not 0 <= axis < spatial_dims]
     if absent:
         raise ValueError(
@@ -98,6 +104,12 @@ def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Seque
     if not bool(torch.isfinite(img).all()):
         raise ValueError(
             "img: got NaN or infinite values; allowed are finite ones. Mend the image before the transform."
+        )
+    lowest, highest = (float(end) for end in torch.aminmax(img))
+    if lowest < -NEGATIVE_TOLERANCE * max(highest, 0.0):
+        raise ValueError(
+            f"img: got values from {lowest:g} to {highest:g}; allowed is a magnitude image, which has none below zero. "
+            "Put what shifts the intensities, such as NormalizeIntensity, after the motion."
         )
 
 

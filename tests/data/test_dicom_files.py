@@ -97,7 +97,7 @@ def test_a_compression_without_decoder_says_what_to_install():
     )
     command = [sys.executable, "-c", code, str(real("MR_small_jpeg_ls_lossless.dcm"))]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert "JPEG-LS" in result.stderr and 'pip install "mocodis-monai[dicom]"' in result.stderr
+    assert "JPEG-LS" in result.stderr and 'pip install -e ".[dicom]"' in result.stderr
 
 
 @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR2_UNCR.dcm"])

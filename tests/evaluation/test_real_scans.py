@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -69,6 +70,15 @@ def test_registration_finds_the_pose_and_the_gain(pair):
     assert error < 0.3 * np.abs(unregistered - moved.data)[tissue].mean() / moved.data[tissue].mean()
 
 
+@pytest.mark.parametrize("shape", [(10, 40, 40), (40, 40, 10)])
+def test_a_still_scan_too_small_for_ssim_is_refused_before_the_work(tmp_path, shape):
+    path = tmp_path / "small.nii.gz"
+    values = np.linspace(0, 1, math.prod(shape), dtype=np.float32).reshape(shape)
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 2.0, 1.0, 1.0])), path)
+    with pytest.raises(InputError, match=r"small\.nii\.gz.*SSIM needs 11"):
+        next(cells_of_still_scans([StillScan("head", "one", path, "small.nii.gz")]))
+
+
 def test_motion_does_not_dim_the_target():
     cells = cells_of(Grid(("head", "abdomen"), ("sudden", "breathing_rigid"), (3.5,), num_subjects=4))
     cases = [case for cell, cases in cells if cell.severity == "severe" for case in cases]
@@ -98,7 +108,7 @@ def test_too_few_slices_are_refused_by_name(pair, tmp_path):
     volume = nib.load(pair[0])
     thin = tmp_path / "thin.nii.gz"
     nib.save(nib.Nifti1Image(np.asarray(volume.dataobj)[..., 15:19], AFFINE), thin)
-    with pytest.raises(InputError, match=r"thin\.nii\.gz.*at least 8"):
+    with pytest.raises(InputError, match=r"thin\.nii\.gz.*at least 11"):
         registered_to(read_volume(thin), read_volume(pair[1]))
 
 
