@@ -51,8 +51,8 @@ def simulate_motion(
     """Acquire a moving object; the same motion for every image of the batch.
 
     Content that leaves the field of view by translation comes back on the other side, as in a Fourier acquisition
-    (fold-over), across the slices of a multi-slice scan too; what turns out of it is lost. With every pose the identity and nothing else asked for, the result is a
-    copy of the input. Differentiable in the image and in the motion.
+    (fold-over), across the slices of a multi-slice scan too; what turns out of it is lost. With every pose the identity
+    and nothing else asked for, the result is a copy of the input. Differentiable in the image and in the motion.
 
     Args:
         image: ``(..., H, W)`` or ``(..., H, W, D)``, float or complex; spatial dimensions as in the motion.
