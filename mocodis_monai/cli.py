@@ -71,6 +71,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8
     try:
+        if "" in sys.argv[1:]:  # as a path it would mean the current folder
+            _fail("an argument is empty; a variable of the shell may not be set. Give a name.")
         app()
     except InputError as error:
         _fail(str(error))

@@ -64,7 +64,8 @@ def load_weights(network: torch.nn.Module, weights: str | Path | None = None) ->
         weights: a checkpoint; None takes the released weights.
 
     Raises:
-        InputError: the file is missing, is not a checkpoint, does not fit the network, or is not what was released.
+        InputError: the file is missing, is not a checkpoint, does not fit the network, holds values that are not
+            finite, or is not what was released.
     """
     path = default_weights_path() if weights is None else Path(weights)
     content = _read(path, released=weights is None)
@@ -81,6 +82,12 @@ def load_weights(network: torch.nn.Module, weights: str | Path | None = None) ->
             f"weights {path}: the checkpoint does not fit the network ({reason}). "
             "It must come from the same version and the same network_def."
         ) from error
+    broken = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise InputError(
+            f"weights {path}: {len(broken)} entries are NaN or infinite, such as {broken[0]}. The training diverged: "
+            "train again with a lower learning_rate."
+        )
     return network
 
 

@@ -162,6 +162,12 @@ def test_bad_input_gives_one_line_and_no_output(kind, command, tmp_path, monkeyp
     assert names(tmp_path) == before
 
 
+def test_an_empty_argument_does_not_mean_the_current_folder(scan, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(scan.parent)
+    assert mocodis(monkeypatch, "correct", "", tmp_path / "out") == 1
+    assert "an argument is empty" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -124,6 +124,13 @@ def test_a_checkpoint_of_something_else(network, tmp_path, state):
         load_weights(network, tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_training_that_diverged_are_refused(network, tmp_path, value):
+    torch.save({**network.state_dict(), "bias": torch.full_like(network.bias, value)}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"model\.pt: 1 entries are NaN or infinite, such as bias"):
+        load_weights(network, tmp_path / "model.pt")
+
+
 @pytest.fixture
 def released(monkeypatch, tmp_path, network) -> Path:
     """Weights in the place of the released ones, with their checksum."""

@@ -238,6 +238,14 @@ def test_list_volumes_is_sorted_and_takes_only_volumes(tmp_path):
     assert list_volumes(tmp_path) == [{"image": str(tmp_path / n)} for n in ("a.nii", "b.nii.gz")]
 
 
+def test_list_volumes_refuses_one_folder_for_inputs_and_outputs(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.float32), np.eye(4)), tmp_path / "a.nii")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="inputs and outputs in one folder"):
+        list_volumes(tmp_path, tmp_path / "link")
+    assert len(list_volumes(tmp_path, tmp_path / "out")) == 1
+
+
 def test_list_volumes_refuses_missing_empty_and_ambiguous_folders(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         list_volumes(tmp_path / "missing")
