@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from mocodis_monai.batch import Outcome, correct_scans
 from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
 from mocodis_monai.correction import ScanCorrector, Settings, results_of
-from mocodis_monai.data.files import check_outputs, check_overwrites, sha256_of
+from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import RESULTS, Ledger
@@ -95,11 +96,18 @@ def _check_paths(request: Request, scans: list[Scan]) -> None:
         if path is not None and path.suffix.lower() != ending:
             raise InputError(f"{name} {path}: the name must end in {ending}. Change it.")
     inputs = [file for scan in scans for file in scan.files] + ([request.weights] if request.weights else [])
-    made = request.output if scans[0].output != request.output else None  # this folder need not be there yet
+    many = scans[0].output != request.output
+    if many and request.output.is_dir():
+        check_writable(request.output)
     asked = [path for path in (request.picture, request.report) if path is not None]
-    check_outputs([path for path in asked if path.parent != made])
+    # Except for the folder of the outputs, which is made.
+    check_outputs([path for path in asked if path.parent.exists() or not _is_same(path.parent, request.output)])
     results = [path for scan in scans for path in results_of(scan, request.settings, request.picture).values()]
     check_overwrites([*results, *([request.report] if request.report else [])], inputs)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def device_of(name: str) -> torch.device:

@@ -14,7 +14,7 @@ from mocodis_monai.data.dicom import is_dicom, read_dicom
 from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, write_derived
 from mocodis_monai.data.dicom_files import dicom_files
 from mocodis_monai.data.dicom_series import series_of
-from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, stem
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, leads_nowhere, stem
 from mocodis_monai.data.folders import folders_in, is_within
 from mocodis_monai.data.nifti import Volume, read_volume, write_volume
 from mocodis_monai.errors import InputError
@@ -153,17 +153,24 @@ def _one_dicom(source: Path, output: Path) -> Scan:
 def _in_folder(source: Path, output: Path) -> list[Scan]:
     scans: list[Scan] = []
     for here, names in folders_in(source, output):
-        target = output / here.relative_to(source)
-        for path in filter(is_image_name, (here / name for name in names)):
-            relative = path.relative_to(source).as_posix()
-            scans.append(Scan(relative, (path,), path, target / f"{stem(path)}{POSTFIX}.nii.gz"))
-        if is_dicom(here):
+        target, has_series = output / here.relative_to(source), is_dicom(here)
+        for path in (here / name for name in names):
+            # A series says itself what it lacks.
+            if is_image_name(path) or (not has_series and _is_lost_folder(path)):
+                relative = path.relative_to(source).as_posix()
+                scans.append(Scan(relative, (path,), path, target / f"{stem(path)}{POSTFIX}.nii.gz"))
+        if has_series:
             scans += _series_in(here, source, output)
     if not scans:
         raise InputError(f"{source}: no NIfTI (.nii, .nii.gz) and no DICOM file in this folder. Check the path.")
     if len(scans) == 1 and scans[0].source == source:
         return [_one_dicom(source, output)]
     return _without_clashes(scans)
+
+
+def _is_lost_folder(path: Path) -> bool:
+    """A link to nothing that may have stood for a folder: a scan that fails, so that it is missed."""
+    return leads_nowhere(path) and not path.suffix and not path.name.startswith(".")
 
 
 def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:

@@ -22,6 +22,7 @@ from pydicom.misc import is_dicom as has_magic
 from pydicom.multival import MultiValue
 from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 
+from mocodis_monai.data.files import leads_nowhere
 from mocodis_monai.errors import InputError
 
 __all__ = ["dicom_files", "is_dicom", "open_dataset", "quiet", "shown"]
@@ -60,7 +61,8 @@ def dicom_files(path: Path) -> list[Path]:
             raise InputError(f"{path}: not a DICOM file, or a damaged one. Export it from the archive again.")
         return [path]
     try:
-        files = sorted(file for file in path.iterdir() if file.is_file() and _is_image_name(file))
+        named = sorted(file for file in path.iterdir() if _is_image_name(file))
+        files = [file for file in named if file.is_file() or leads_nowhere(file)]
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be read ({error.strerror}). Check permissions.") from error
     good = [file for file in files if is_dicom(file)]
@@ -69,8 +71,8 @@ def dicom_files(path: Path) -> list[Path]:
     bad = [file for file in files if file not in set(good) and _must_be_image(file)]
     if bad:
         raise InputError(
-            f"{path}: {bad[0].name} lies among DICOM files and is none; it may be a damaged slice. "
-            "Export the series again, or move the file elsewhere."
+            f"{path}: {bad[0].name} lies among DICOM files and is none; it may be a damaged slice, or a link to one "
+            "that is gone. Export the series again, or move the file elsewhere."
         )
     return good
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_size",
     "check_writable",
     "is_image_name",
+    "leads_nowhere",
     "not_written",
     "reason",
     "sha256_of",
@@ -40,7 +41,12 @@ def is_image_name(path: Path) -> bool:
     A link that leads nowhere counts, so that the scan is missed where it is read; a pipe does not.
     """
     named = path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
-    return named and (path.is_file() or (path.is_symlink() and not path.exists()))
+    return named and (path.is_file() or leads_nowhere(path))
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether a path is a link to something that is not there, such as a file that was not fetched."""
+    return path.is_symlink() and not path.exists()
 
 
 def stem(path: str | Path) -> str:
@@ -104,14 +110,14 @@ def check_overwrites(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     Raises:
         InputError: one is.
     """
-    sources, seen = {_identity(path) for path in inputs}, set()
+    sources, seen = {_identity(path) for path in inputs}, set[str]()
     for path in outputs:
-        identity = _identity(path)
-        if identity in sources:
+        if _identity(path) in sources:
             raise InputError(f"{path}: this would overwrite the input. Give the output another name.")
-        if identity in seen:
+        place = os.path.realpath(path)
+        if place in seen:
             raise InputError(f"{path}: two outputs have this name. Give each its own, or rename one of the inputs.")
-        seen.add(identity)
+        seen.add(place)
 
 
 def check_writable(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,11 +64,9 @@ def read_manifest(path: str | Path) -> Manifest:
     root = path.parent / _text(path, "the manifest", content, "root", ".")
     scans = [_scan(path, root, number, {**content, **entry}) for number, entry in enumerate(content["files"])]
     check_sides(path, scans)
-    seen: set[tuple[str, str]] = set()
-    for scan in scans:
-        if (scan.subject, scan.name) in seen:
-            raise InputError(f"{path}: {scan.name} stands there twice for subject {scan.subject}. Remove one.")
-        seen.add((scan.subject, scan.name))
+    twice = next((scan for scan, count in Counter(scans).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: {twice.name} stands there twice for subject {twice.subject}. Remove one.")
     return Manifest(path, str(content.get("region") or content.get("name") or path.stem), scans)
 
 
@@ -151,9 +150,10 @@ def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> Sca
         if entry[key] not in allowed:
             raise InputError(f"{manifest}: files[{number}] has {key} {entry[key]!r}; allowed are {_listed(allowed)}.")
     where = f"files[{number}]"
-    name, sha256 = (_text(manifest, where, entry, key) for key in ("path", "sha256"))
+    name = _text(manifest, where, entry, "path")
+    sha256 = None if entry.get("sha256") is None else _text(manifest, where, entry, "sha256")
     texts = {key: _text(manifest, where, entry, key) for key in ("subject", "split", "content", "session", "contrast")}
-    return Scan(**texts, path=root / name, sha256=sha256 or None, name=name)
+    return Scan(**texts, path=root / name, sha256=sha256, name=name)
 
 
 def _text(manifest: Path, where: str, entry: dict[str, Any], key: str, default: str = "") -> str:

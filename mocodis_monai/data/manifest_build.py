@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from mocodis_monai.data.files import check_outputs, is_image_name, sha256_of, staged
-from mocodis_monai.data.folders import folders_in
+from mocodis_monai.data.folders import folders_in, list_volumes
 from mocodis_monai.data.manifest import (
     FORMAT,
     MOVED,
@@ -25,7 +25,7 @@ from mocodis_monai.data.manifest import (
     check_sides,
     read_manifest,
 )
-from mocodis_monai.data.nifti import list_volumes, read_volume, stem
+from mocodis_monai.data.nifti import read_volume, stem
 from mocodis_monai.errors import InputError
 
 __all__ = ["BuiltManifest", "Shares", "assign_splits", "build_manifest", "counted"]
@@ -91,12 +91,14 @@ def build_manifest(
     """
     folder, out, shares = Path(folder), Path(out), Shares(validation, test)
     files, num_left_out = _find(folder)
-    _check_names(files)
     check_outputs([out])
+    _check_names(files, out, folder)
     before = _entries_before(out, folder)
     entries = [before.get(_relative(file, folder)) or _entry(file, folder, subject) for file in files]
+    for entry in entries:
+        entry["subject"] = str(entry["subject"])
     known = {str(entry["subject"]): str(entry["split"]) for entry in before.values()}
-    splits = assign_splits((str(entry["subject"]) for entry in entries), shares, seed, known, str(folder))
+    splits = assign_splits((entry["subject"] for entry in entries), shares, seed, known, str(folder))
     checksums = _checksums(files, progress)
     for entry, checksum in zip(entries, checksums):
         entry |= {"split": splits[entry["subject"]], "sha256": checksum}
@@ -194,13 +196,14 @@ def _find(folder: Path) -> tuple[list[Path], int]:
     return scans, len(images) - len(scans)
 
 
-def _check_names(files: Iterable[Path]) -> None:
+def _check_names(files: Iterable[Path], out: Path, folder: Path) -> None:
     """A manifest is UTF-8, and so must be the names in it."""
-    for file in files:
+    names = {folder: folder.resolve().name + os.path.relpath(folder, out.parent)}
+    for path, name in (names | {file: _relative(file, folder) for file in files}).items():
         try:
-            str(file).encode()
+            name.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"{file}: this name is not UTF-8. Rename the file.") from error
+            raise InputError(f"{path}: this name is not UTF-8. Rename it.") from error
 
 
 def _is_bids_scan(path: Path) -> bool:
@@ -261,8 +264,10 @@ def _entries_before(out: Path, folder: Path) -> dict[str, dict[str, Any]]:
     if (out.parent / str(content.get("root", "."))).resolve() != folder.resolve():
         raise InputError(f"{out}: the manifest of another folder. Give another name (--out), or remove it first.")
     away = content.get("away", [])
-    keys = {"path", "subject", "split"}
-    if not isinstance(away, list) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in away):
+    keys = {"path", "subject"}
+    if not isinstance(away, list) or not all(
+        isinstance(entry, dict) and keys <= entry.keys() and entry.get("split") in SPLITS for entry in away
+    ):
         raise InputError(f"{out}: `away` is no list of files. Correct it, or remove it. {FORMAT}")
     of_all = {key: content[key] for key in ("subject", "content", "session", "contrast", "split") if key in content}
     return {str(entry["path"]): {**of_all, **entry} for entry in (*away, *content["files"])}

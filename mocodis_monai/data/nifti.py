@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,19 +22,19 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from mocodis_monai import __version__
-from mocodis_monai.data.files import (
-    EXTENSIONS,
-    MAX_BYTES,
-    check_outputs,
-    check_size,
-    is_image_name,
-    reason,
-    staged,
-    stem,
-)
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
 from mocodis_monai.errors import InputError
 
-__all__ = ["Volume", "check_outputs", "list_volumes", "read_volume", "staged", "stem", "write_volume"]
+__all__ = [
+    "Geometry",
+    "Volume",
+    "check_outputs",
+    "read_geometry",
+    "read_volume",
+    "staged",
+    "stem",
+    "write_volume",
+]
 
 # Interpolation and filtering leave small negative values in a magnitude image; a phase image has far larger.
 NEGATIVE_TOLERANCE = 0.01
@@ -57,6 +56,14 @@ class Volume(NamedTuple):
     shape: tuple[int, ...]  # as in the file: (x, y), (x, y, z) or (x, y, z, 1)
     header: Any  # the nibabel header of the file
     phase_encode_axis: int | None = None  # 0, 1 or 2, where the header (dim_info) says it
+
+
+class Geometry(NamedTuple):
+    """Voxels and their size along x, y, z, and the axis (0, 1 or 2) of the phase encoding where the header says it."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    phase_encode_axis: int | None
 
 
 def read_volume(path: str | Path, max_bytes: int = MAX_BYTES) -> Volume:
@@ -96,6 +103,19 @@ def read_volume(path: str | Path, max_bytes: int = MAX_BYTES) -> Volume:
     )
 
 
+def read_geometry(path: str | Path) -> Geometry:
+    """Size, voxel size and phase-encode axis of a NIfTI volume by its header alone.
+
+    Raises:
+        InputError: the file is missing, or its header is not that of an image that :func:`read_volume` takes.
+    """
+    path = Path(path)
+    with _stream(path) as stream:
+        image = _open(path, stream, MAX_BYTES)
+    x, y, z = (*image.shape, 1)[:3]
+    return Geometry((x, y, z), _spacing_mm(path, image), image.header.get_dim_info()[1])
+
+
 def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path:
     """Write ``data`` as a float32 NIfTI with the shape, affine, codes and units of ``like``; atomic.
 
@@ -128,33 +148,6 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path
     with staged(path) as (temporary,):
         nib.save(image, temporary)
     return path
-
-
-def list_volumes(folder: str | Path, output: str | Path | None = None) -> list[dict[str, str]]:
-    """The ``.nii`` and ``.nii.gz`` files of a folder, by name, as records ``{"image": path}``.
-
-    Args:
-        folder: the inputs; its subfolders are not looked into.
-        output: where results will go: another folder, or the next run would take them for inputs.
-
-    Raises:
-        InputError: no such folder, no volume in it, ``output`` is the same one, or two files whose results would have
-            the same name.
-    """
-    folder = Path(folder)
-    if output is not None and os.path.realpath(output) == os.path.realpath(folder):
-        raise InputError(f"{folder}: inputs and outputs in one folder. Give another folder for the outputs.")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files.")
-    files = sorted(filter(is_image_name, folder.iterdir()))
-    if not files:
-        raise InputError(f"{folder}: no .nii or .nii.gz file in this folder. Convert DICOM with dcm2niix.")
-    first_of: dict[str, Path] = {}
-    for file in files:
-        other = first_of.setdefault(stem(file), file)
-        if other != file:
-            raise InputError(f"{folder}: {other.name} and {file.name} would get the same output. Rename one.")
-    return [{"image": str(file)} for file in files]
 
 
 @contextmanager

@@ -10,14 +10,15 @@ import torch
 from nibabel.orientations import aff2axcodes
 
 from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, Scan, check_files, read_manifest
-from mocodis_monai.data.nifti import read_volume
+from mocodis_monai.data.nifti import read_geometry, read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.registration import registered_to
 from mocodis_monai.evaluation.still_scans import StillScan
 from mocodis_monai.inferers import choose_slice_axis
+from mocodis_monai.metrics.reference import SSIM_WINDOW
 
-__all__ = ["ManifestScans", "RealScan", "cells_of_scans", "read_scans"]
+__all__ = ["ManifestScans", "RealScan", "cells_of_scans", "check_sizes", "read_scans"]
 
 
 class RealScan(NamedTuple):
@@ -66,7 +67,26 @@ def read_scans(manifest: str | Path, progress: bool = False) -> ManifestScans:
     ]
     paired = {scan.subject for scan in moved}
     alone = [StillScan(read.region, scan.subject, scan.path, scan.name) for scan in still if scan.subject not in paired]
-    return ManifestScans(real, alone)
+    return ManifestScans(list(dict.fromkeys(real)), list(dict.fromkeys(alone)))
+
+
+def check_sizes(scans: list[RealScan]) -> None:
+    """Refuse, before the work, pairs for which SSIM is not defined.
+
+    Raises:
+        InputError: a slice of one is smaller than the window of SSIM, or its header cannot be read.
+    """
+    for scan in scans:
+        if scan.still is None:
+            continue
+        geometry = read_geometry(scan.moved)
+        axis = choose_slice_axis(*geometry)
+        in_plane = [size for other, size in enumerate(geometry.shape) if other != axis]
+        if min(in_plane) < SSIM_WINDOW:
+            raise InputError(
+                f"{scan.moved}: its slices have {in_plane[0]} x {in_plane[1]} voxels; SSIM needs {SSIM_WINDOW} along "
+                "each side. Leave the still scan out to evaluate the moved one alone."
+            )
 
 
 def _partner(manifest: Path, moved: Scan, still: list[Scan]) -> Path | None:

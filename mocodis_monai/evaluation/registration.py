@@ -20,8 +20,7 @@ SHRINK = (2, 1)
 SHRUNK_AT_LEAST = 16
 """Voxels that each axis keeps when it is shrunk."""
 ITERATIONS = 60
-FEWEST_SLICES = 11
-"""As many as the window of SSIM has pixels."""
+FEWEST_SLICES = 8
 SPLINE_ORDER = 3
 
 
@@ -58,12 +57,13 @@ def registered_to(moved: Volume, still: Volume) -> np.ndarray:
 
 
 def _gain(moved: np.ndarray, still: np.ndarray) -> float:
-    """The median of ``moved / still`` where ``still`` has tissue.
+    """The median of ``moved / still`` where ``still`` has tissue and ``moved`` is not empty.
 
     Motion spreads the energy of an edge over the image: a least-squares factor would take the loss for a lower gain of
-    the scanner and dim the target, by 5 % at severe motion and 8 % at extreme motion; the median stays within 0.5 %.
+    the scanner and dim the target, on average by 5 % at severe motion and 8 % at extreme motion. The median is right
+    within .5 % on average (within some 5 % in a single scan).
     """
-    tissue = still > 0.1 * np.percentile(still, 99.5)
+    tissue = (still > 0.1 * np.percentile(still, 99.5)) & (moved > 0)
     return float(np.median(moved[tissue] / still[tissue])) if tissue.any() else 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,17 +38,19 @@ def cells_of_still_scans(scans: Sequence[StillScan], quick: bool = False) -> Ite
     """Rigid families by severity for each region, severity zero included, on slices spread over each scan.
 
     Slices are cut across the axis with the largest voxels. ``quick`` takes fewer slices, and only moderate and severe
-    motion.
+    motion. All slices are read before the first cell, so that an unfit scan is said before the work.
 
     Raises:
         InputError: a scan cannot be read, or shows too little.
     """
     displacements_mm = DISPLACEMENTS_MM[1:3] if quick else DISPLACEMENTS_MM
+    cells = []
     for region in dict.fromkeys(scan.region for scan in scans):
         found = [scan for scan in scans if scan.region == region]
         count = -(-(FEWEST_QUICK if quick else FEWEST_SLICES) // len(found))
         clean = [(record, load_record(record)) for scan in found for record in _records(scan, count)]
-        yield from simulated_cells(region, clean, RIGID_FAMILIES, displacements_mm, lambda family: "subject")
+        cells.append(simulated_cells(region, clean, RIGID_FAMILIES, displacements_mm, lambda family: "subject"))
+    return chain.from_iterable(cells)
 
 
 def _records(scan: StillScan, count: int) -> list[Record]:

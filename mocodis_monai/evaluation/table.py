@@ -12,7 +12,7 @@ import torch
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
 from mocodis_monai.evaluation.methods import corrector_methods
-from mocodis_monai.evaluation.real_scans import cells_of_scans, read_scans
+from mocodis_monai.evaluation.real_scans import cells_of_scans, check_sizes, read_scans
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
 from mocodis_monai.evaluation.still_scans import cells_of_still_scans
 from mocodis_monai.networks import MotionCorrector
@@ -46,6 +46,8 @@ def evaluate(
         InputError: weights or manifest are unfit.
     """
     scans = None if manifest is None else read_scans(manifest, progress)
+    if scans is not None:
+        check_sizes(scans.real)
     network: MotionCorrector = load_corrector(weights, device)
     path = default_weights_path() if weights is None else Path(weights)
     about = {

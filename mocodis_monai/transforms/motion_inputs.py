@@ -105,7 +105,7 @@ def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Seque
         raise ValueError(
             "img: got NaN or infinite values; allowed are finite ones. Mend the image before the transform."
         )
-    lowest, highest = (float(end) for end in torch.aminmax(img))
+    lowest, highest = (float(end) for end in torch.aminmax(img.detach()))
     if lowest < -NEGATIVE_TOLERANCE * max(highest, 0.0):
         raise ValueError(
             f"img: got values from {lowest:g} to {highest:g}; allowed is a magnitude image, which has none below zero. "

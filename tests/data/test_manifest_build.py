@@ -141,6 +141,22 @@ def test_files_that_are_away_meanwhile_come_back_to_the_side_where_they_were(tmp
     assert (found.split, found.content) == ("test", "moved")
 
 
+def test_subjects_that_are_numbers_in_a_manifest_by_hand(tmp_path):
+    folder, out = flat(tmp_path / "scans", 5), tmp_path / "own.json"
+    build_manifest(folder, out)
+    content = json.loads(out.read_text())
+    content["files"][0]["subject"] = 7
+    out.write_text(json.dumps(content))
+    assert "7" in {scan.subject for scan in build_manifest(folder, out).manifest.scans}
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    folder = flat(tmp_path / "scans")
+    (folder / "p77_t1.nii.gz").symlink_to(tmp_path / "not fetched")
+    with pytest.raises(InputError, match=r"p77_t1\.nii\.gz: this link leads nowhere"):
+        build_manifest(folder, tmp_path / "own.json")
+
+
 def test_scans_behind_links_belong_to_a_bids_tree(tmp_path):
     store, study = bids(tmp_path / "store"), tmp_path / "study"
     for person in ("sub-1", "sub-2", "sub-3"):

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mocodis_monai.data.nifti import check_outputs, list_volumes, read_volume, staged, stem, write_volume
+from mocodis_monai.data.folders import list_volumes
+from mocodis_monai.data.nifti import check_outputs, read_volume, staged, stem, write_volume
 from mocodis_monai.errors import InputError
 
 

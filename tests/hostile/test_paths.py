@@ -11,6 +11,7 @@ import pytest
 from mocodis_monai.data.folders import folders_in
 from mocodis_monai.errors import InputError
 from tests.batch.conftest import records, save_head, tree
+from tests.data.dicom_cases import make_series, stored_volume
 
 
 def test_no_result_takes_the_place_of_an_input_by_way_of_a_link(tmp_path, correct, capsys):
@@ -40,32 +41,58 @@ def test_a_hard_link_is_the_input_too(tmp_path, correct, capsys):
     assert "would overwrite the input" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("names", [("a.nii", "a.nii.gz", "a.nii.nii"), ("a_corrected.nii", "x/../a.nii")])
-def test_two_scans_never_get_one_output(names, tmp_path, correct, capsys):
-    study = tmp_path / "study"
-    (study / "x").mkdir(parents=True)
-    for seed, name in enumerate(names):
-        save_head(study / name, seed)
-    status = correct(study, tmp_path / "out", "--no-picture")
-    if status == 0:
-        assert len({record["output"] for record in records(tmp_path / "out").values()}) == len(names)
-    else:
-        assert "would get one name" in capsys.readouterr().err and not (tmp_path / "out").exists()
+def test_two_scans_that_would_get_one_output_are_refused(tmp_path, correct, capsys):
+    for seed, name in enumerate(("a.nii", "a.nii.gz", "a.nii.nii")):
+        save_head(tmp_path / "study" / name, seed)
+    assert correct(tmp_path / "study", tmp_path / "out", "--no-picture") == 1
+    assert "would get one name" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_linked_folders_are_followed_once_and_never_round_in_a_circle(tmp_path):
     study, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
     save_head(study / "a.nii.gz")
+    save_head(study / ".store" / "c.nii.gz")
     save_head(elsewhere / "deep" / "b.nii.gz")
     (elsewhere / "deep" / "back").symlink_to(study)
+    (elsewhere / "round").symlink_to(elsewhere)
+    (study / "from store").symlink_to(study / ".store")
+    (study / "near").symlink_to(elsewhere / "deep")
     for name in ("one", "two"):
         (study / name).symlink_to(elsewhere)
     (study / "up").symlink_to(tmp_path)
     (study / "self").symlink_to(study)
-    (tmp_path / "out").mkdir()
-    (study / "outputs").symlink_to(tmp_path / "out")
-    found = [folder.relative_to(study).as_posix() for folder, _ in folders_in(study, tmp_path / "out")]
-    assert found == [".", "one", "one/deep"]
+    (tmp_path / "results" / "out").mkdir(parents=True)
+    (study / "results").symlink_to(tmp_path / "results")
+    found = [folder.relative_to(study).as_posix() for folder, _ in folders_in(study, tmp_path / "results" / "out")]
+    assert found == [".", "from store", "near", "one", "results"]  # not one/deep, which is near
+
+
+def test_outputs_around_the_inputs_hide_none_of_them(tmp_path, correct):
+    save_head(tmp_path / "store" / "a.nii.gz")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "linked").symlink_to(tmp_path / "store")
+    assert correct(tmp_path / "study", tmp_path, "--no-picture") == 0
+    assert set(records(tmp_path)) == {"linked/a.nii.gz"}
+
+
+def test_a_run_goes_on_over_outputs_that_became_one_file(tmp_path, correct):
+    study, out = tmp_path / "study", tmp_path / "out"
+    for name in ("a", "b"):
+        save_head(study / f"{name}.nii.gz")
+    assert correct(study, out, "--no-picture") == 0
+    (out / "b_corrected.nii.gz").unlink()
+    os.link(out / "a_corrected.nii.gz", out / "b_corrected.nii.gz")  # as a tool against duplicates does
+    assert correct(study, out, "--no-picture") == 0
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_report_that_is_a_folder_is_refused_before_the_work(made, tmp_path, correct, capsys):
+    save_head(tmp_path / "study" / "a.nii.gz")
+    report = tmp_path / ("out" if made else "elsewhere") / "r.html"
+    report.mkdir(parents=True)
+    assert correct(tmp_path / "study", tmp_path / "out", "--report", report) == 1
+    assert "this is a folder" in capsys.readouterr().err
+    assert not list((tmp_path).glob("out/*.nii.gz"))
 
 
 def test_scans_behind_links_are_corrected_and_a_link_to_nothing_is_said(tmp_path, correct, capsys):
@@ -74,12 +101,22 @@ def test_scans_behind_links_are_corrected_and_a_link_to_nothing_is_said(tmp_path
     save_head(tmp_path / "store" / "b.nii.gz")
     (study / "linked").symlink_to(tmp_path / "store")
     (study / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    (study / "visit").symlink_to(tmp_path / "not mounted")
     (study / "circle.nii.gz").symlink_to(study / "circle.nii.gz")
     os.mkfifo(study / "pipe.nii.gz")
     assert correct(study, tmp_path / "out", "--no-picture") == 1
     found = {name: record["status"] for name, record in records(tmp_path / "out").items()}
-    assert found == {"linked/b.nii.gz": "done", "gone.nii.gz": "failed", "circle.nii.gz": "failed"}
+    assert found == {"linked/b.nii.gz": "done", "gone.nii.gz": "failed", "circle.nii.gz": "failed", "visit": "failed"}
     assert "gone.nii.gz: cannot be read" in capsys.readouterr().out
+
+
+def test_a_slice_that_is_a_link_to_nothing_is_missed(tmp_path, correct, capsys):
+    make_series(tmp_path / "series", stored_volume())
+    last = sorted((tmp_path / "series").iterdir())[-1]
+    last.unlink()
+    last.symlink_to(tmp_path / "nowhere.dcm")
+    assert correct(tmp_path / "series", tmp_path / "out") == 1
+    assert "a link to one that is gone" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
@@ -131,8 +168,9 @@ def test_a_folder_that_takes_no_files_is_said_before_the_work(tmp_path, correct,
     assert "no file can be made in this folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--max-gb", "--fidelity", "--guidance"])
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--max-gb", "nan"), ("--max-gb", "inf"), ("--fidelity", "nan"), ("--guidance", "nan")]
+)
 def test_numbers_must_be_numbers(option, value, tmp_path, correct):
     source = save_head(tmp_path / "a.nii.gz")
     assert correct(source, tmp_path / "b.nii.gz", option, value) == 2
