@@ -1,0 +1,69 @@
+"""Two methods of one table against each other, case by case: the paired difference by population and severity.
+
+    python -m benchmarks.paired DIR/cases.csv --method ours --against "MONAI BasicUNet, share 0.5"
+
+`cases.csv` is what `mocodis evaluate` and `python -m benchmarks.baselines` write.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mocodis_monai.evaluation import Row, Summary, summarise
+from mocodis_monai.evaluation.summaries import GROUPS, SEPARATOR
+
+_TEXTS = {"region", "family", "severity", "held_out", "subject", "case", "method"}
+HEAD = "| cases | severity | number | {0}: gain, clearly worse | {1}: gain, clearly worse | difference [95 %] |"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a ``cases.csv``; an empty number is NaN."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Row(**{name: _value(name, text) for name, text in line.items()}) for line in csv.DictReader(file)]
+
+
+def _value(name: str, text: str) -> Any:
+    return text if name in _TEXTS else float(text or "nan")
+
+
+def table(rows: list[Row], method: str, against: str) -> list[str]:
+    """Lines of Markdown: gains of both, and the mean paired difference in SSIM with its interval.
+
+    Raises:
+        typer.BadParameter: a method is not in the rows.
+    """
+    names = {row.method for row in rows}
+    for name in (method, against):
+        if name not in names:
+            raise typer.BadParameter(f"got {name!r}; the table has {', '.join(sorted(names))}.")
+    by = GROUPS["population and severity"]
+    gains = {(s.group, s.method): s for s in summarise(rows, by)}
+    paired = summarise([row for row in rows if row.method in (method, against)], by, against=against)
+    lines = [HEAD.format(method, against), "|---|---|---|---|---|---|"]
+    for found in (summary for summary in paired if summary.method == method):
+        both = [_gain(gains[found.group, name]) for name in (method, against)]
+        low, mean, high = (found.gains["ssim"].low, found.gains["ssim"].mean, found.gains["ssim"].high)
+        name = found.group.replace(SEPARATOR, " | ")
+        lines.append(f"| {name} | {found.num_cases} | {' | '.join(both)} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] |")
+    return lines
+
+
+def _gain(summary: Summary) -> str:
+    return f"{summary.gains['ssim'].mean:+.3f}, {summary.clearly_worse:.0%}"
+
+
+def main(
+    cases: Path = typer.Argument(..., exists=True, dir_okay=False, help="A cases.csv."),
+    method: str = typer.Option("ours", help="Name of a method in it."),
+    against: str = typer.Option(..., help="Name of the other."),
+) -> None:
+    """Print the table."""
+    print("\n".join(table(read_rows(cases), method, against)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,39 @@
+"""Two methods against each other, from the file that an evaluation wrote."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import typer
+
+from benchmarks.paired import read_rows, table
+from mocodis_monai.evaluation import METRICS, Row
+from mocodis_monai.report.evaluation import _write_rows
+
+
+def rows(differences) -> list[Row]:
+    """Ours is better than theirs by the differences, case by case; both gain .1 and more over no correction."""
+    numbers = dict.fromkeys((*METRICS, "aes_target", "displacement_mm", "seconds"), 0.25) | {"vif": float("nan")}
+    made = []
+    for number, difference in enumerate(differences):
+        for method, ssim in (("uncorrected", 0.5), ("ours", 0.6 + difference), ("theirs", 0.6)):
+            named = {"region": "knee", "family": "nod", "severity": "mild", "held_out": "region"}
+            named |= {"subject": str(number), "case": f"knee, {number}", "method": method}
+            made.append(Row(**named, **{**numbers, "ssim": ssim}))
+    return made
+
+
+def test_the_difference_is_taken_case_by_case(tmp_path):
+    differences = np.array([0.01, 0.02, 0.03, -0.01, 0.04])
+    _write_rows(tmp_path / "cases.csv", rows(differences))
+    found = read_rows(tmp_path / "cases.csv")
+    assert [row._replace(vif=0.0) for row in found] == [row._replace(vif=0.0) for row in rows(differences)]
+    (line,) = table(found, "ours", "theirs")[2:]
+    assert line.startswith("| held-out regions | mild | 5 | +0.118, 0% | +0.100, 0% | +0.018 [")
+    (opposite,) = table(found, "theirs", "ours")[2:]
+    assert "| -0.018 [" in opposite
+
+
+def test_a_method_that_is_not_there_is_named():
+    with pytest.raises(typer.BadParameter, match=r"got 'none'; the table has ours, theirs, uncorrected"):
+        table(rows([0.0]), "ours", "none")
