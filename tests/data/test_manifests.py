@@ -57,7 +57,7 @@ def test_packaged_paths_are_those_of_the_manifests():
 
 def test_absent_packages_say_how_to_install_them(monkeypatch, tmp_path):
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r'pip install "mocodis-monai\[data\]"'):
+    with pytest.raises(FileNotFoundError, match=r'pip install -e "\.\[data\]"'):
         packaged.icbm152_t1_path()
     monkeypatch.setattr(packaged, "COLIN27_PATH", tmp_path / "ch2.nii.gz")
     with pytest.raises(FileNotFoundError, match="apt-get install mricron-data"):
