@@ -1,6 +1,7 @@
-"""Two methods of one table against each other, case by case: the paired difference by population and severity.
+"""Two methods of one table against each other, case by case: the paired difference in SSIM.
 
     python -m benchmarks.paired DIR/cases.csv --method ours --against "MONAI BasicUNet, share 0.5"
+    python -m benchmarks.paired DIR/cases.csv --against uncorrected --by "region and severity"
 
 `cases.csv` is what `mocodis evaluate` and `python -m benchmarks.baselines` write.
 """
@@ -17,7 +18,8 @@ from mocodis_monai.evaluation import Row, Summary, summarise
 from mocodis_monai.evaluation.summaries import GROUPS, SEPARATOR
 
 _TEXTS = {"region", "family", "severity", "held_out", "subject", "case", "method"}
-HEAD = "| cases | severity | number | {0}: gain, clearly worse | {1}: gain, clearly worse | difference [95 %] |"
+KINDS = [name for name in GROUPS if name != "cell"]
+HEAD = "| {2} | number | {0}: gain, clearly worse | {1}: gain, clearly worse | difference [95 %] |"
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -30,20 +32,22 @@ def _value(name: str, text: str) -> Any:
     return text if name in _TEXTS else float(text or "nan")
 
 
-def table(rows: list[Row], method: str, against: str) -> list[str]:
+def table(rows: list[Row], method: str, against: str, by: str = "population and severity") -> list[str]:
     """Lines of Markdown: gains of both, and the mean paired difference in SSIM with its interval.
 
     Raises:
-        typer.BadParameter: a method is not in the rows.
+        typer.BadParameter: a method is not in the rows, or there is no such group.
     """
     names = {row.method for row in rows}
     for name in (method, against):
         if name not in names:
             raise typer.BadParameter(f"got {name!r}; the table has {', '.join(sorted(names))}.")
-    by = GROUPS["population and severity"]
-    gains = {(s.group, s.method): s for s in summarise(rows, by)}
-    paired = summarise([row for row in rows if row.method in (method, against)], by, against=against)
-    lines = [HEAD.format(method, against), "|---|---|---|---|---|---|"]
+    if by not in KINDS:
+        raise typer.BadParameter(f"got {by!r}; allowed are {', '.join(KINDS)}.")
+    gains = {(s.group, s.method): s for s in summarise(rows, GROUPS[by])}
+    paired = summarise([row for row in rows if row.method in (method, against)], GROUPS[by], against=against)
+    head = HEAD.format(method, against, by.replace(" and ", " | "))
+    lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for found in (summary for summary in paired if summary.method == method):
         both = [_gain(gains[found.group, name]) for name in (method, against)]
         low, mean, high = (found.gains["ssim"].low, found.gains["ssim"].mean, found.gains["ssim"].high)
@@ -60,9 +64,10 @@ def main(
     cases: Path = typer.Argument(..., exists=True, dir_okay=False, help="A cases.csv."),
     method: str = typer.Option("ours", help="Name of a method in it."),
     against: str = typer.Option(..., help="Name of the other."),
+    by: str = typer.Option("population and severity", help=f"Groups of cases: {', '.join(KINDS)}."),
 ) -> None:
     """Print the table."""
-    print("\n".join(table(read_rows(cases), method, against)))
+    print("\n".join(table(read_rows(cases), method, against, by)))
 
 
 if __name__ == "__main__":

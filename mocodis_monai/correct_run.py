@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
 from mocodis_monai.correction import ScanCorrector, Settings, results_of
 from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
+from mocodis_monai.data.folders import is_same
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import RESULTS, Ledger
@@ -66,7 +66,7 @@ def _run(request: Request) -> int:
     folder = request.output if many else request.output.parent
     if many and request.picture:
         raise InputError("--picture: each scan of a folder gets its own picture beside its output. Leave it out.")
-    _check_paths(request, scans)
+    _check_paths(request, scans, many)
     weights = request.weights or default_weights_path()
     device = device_of(request.device)
     network = load_corrector(request.weights, device)
@@ -90,24 +90,19 @@ def _run(request: Request) -> int:
     return int(any(outcome.failed for outcome in outcomes))
 
 
-def _check_paths(request: Request, scans: list[Scan]) -> None:
+def _check_paths(request: Request, scans: list[Scan], many: bool) -> None:
     """Refuse names that cannot be written or would overwrite an input, before anything is done."""
     for name, path, ending in (("--picture", request.picture, ".png"), ("--report", request.report, ".html")):
         if path is not None and path.suffix.lower() != ending:
             raise InputError(f"{name} {path}: the name must end in {ending}. Change it.")
     inputs = [file for scan in scans for file in scan.files] + ([request.weights] if request.weights else [])
-    many = scans[0].output != request.output
     if many and request.output.is_dir():
         check_writable(request.output)
     asked = [path for path in (request.picture, request.report) if path is not None]
     # Except for the folder of the outputs, which is made.
-    check_outputs([path for path in asked if path.parent.exists() or not _is_same(path.parent, request.output)])
+    check_outputs([path for path in asked if path.parent.exists() or not is_same(path.parent, request.output)])
     results = [path for scan in scans for path in results_of(scan, request.settings, request.picture).values()]
     check_overwrites([*results, *([request.report] if request.report else [])], inputs)
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def device_of(name: str) -> torch.device:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mocodis_monai.data.files import is_image_name, leads_nowhere, reason, stem
 from mocodis_monai.errors import InputError
 
-__all__ = ["folders_in", "is_within", "list_volumes"]
+__all__ = ["folders_in", "is_same", "is_within", "list_volumes"]
 
 
 def folders_in(source: Path, output: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
@@ -49,6 +49,11 @@ def is_within(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
+def is_same(path: str | Path, other: str | Path) -> bool:
+    """Whether two names lead to one place, which need not be there yet."""
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
 def list_volumes(folder: str | Path, output: str | Path | None = None) -> list[dict[str, str]]:
     """The ``.nii`` and ``.nii.gz`` files of a folder, by name, as records ``{"image": path}``.
 
@@ -61,7 +66,7 @@ def list_volumes(folder: str | Path, output: str | Path | None = None) -> list[d
             the same name.
     """
     folder = Path(folder)
-    if output is not None and os.path.realpath(output) == os.path.realpath(folder):
+    if output is not None and is_same(output, folder):
         raise InputError(f"{folder}: inputs and outputs in one folder. Give another folder for the outputs.")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files.")

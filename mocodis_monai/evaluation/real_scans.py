@@ -14,9 +14,8 @@ from mocodis_monai.data.nifti import read_geometry, read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.registration import registered_to
-from mocodis_monai.evaluation.still_scans import StillScan
+from mocodis_monai.evaluation.still_scans import StillScan, check_slices
 from mocodis_monai.inferers import choose_slice_axis
-from mocodis_monai.metrics.reference import SSIM_WINDOW
 
 __all__ = ["ManifestScans", "RealScan", "cells_of_scans", "check_sizes", "read_scans"]
 
@@ -78,15 +77,9 @@ def check_sizes(scans: list[RealScan]) -> None:
     """
     for scan in scans:
         if scan.still is None:
-            continue
+            continue  # SSIM is not asked for
         geometry = read_geometry(scan.moved)
-        axis = choose_slice_axis(*geometry)
-        in_plane = [size for other, size in enumerate(geometry.shape) if other != axis]
-        if min(in_plane) < SSIM_WINDOW:
-            raise InputError(
-                f"{scan.moved}: its slices have {in_plane[0]} x {in_plane[1]} voxels; SSIM needs {SSIM_WINDOW} along "
-                "each side. Leave the still scan out to evaluate the moved one alone."
-            )
+        check_slices(scan.moved, geometry.shape, choose_slice_axis(*geometry))
 
 
 def _partner(manifest: Path, moved: Scan, still: list[Scan]) -> Path | None:

@@ -18,7 +18,7 @@ from mocodis_monai.inferers import thickest_axis
 from mocodis_monai.metrics.reference import SSIM_WINDOW
 from mocodis_monai.motion import RIGID_FAMILIES
 
-__all__ = ["StillScan", "cells_of_still_scans"]
+__all__ = ["StillScan", "cells_of_still_scans", "check_slices"]
 
 FEWEST_SLICES, FEWEST_QUICK = 6, 2
 """Slices in a cell: as many as there are scans, but at least so many."""
@@ -53,16 +53,25 @@ def cells_of_still_scans(scans: Sequence[StillScan], quick: bool = False) -> Ite
     return chain.from_iterable(cells)
 
 
+def check_slices(path: Path, shape: Sequence[int], axis: int) -> None:
+    """Refuse a volume (x, y, z) whose slices across ``axis`` are smaller than the window of SSIM.
+
+    Raises:
+        InputError: they are.
+    """
+    in_plane = [size for other, size in enumerate(shape) if other != axis]
+    if min(in_plane) < SSIM_WINDOW:
+        raise InputError(
+            f"{path}: its slices have {in_plane[0]} x {in_plane[1]} voxels; SSIM needs {SSIM_WINDOW} along each side. "
+            "Leave the scan out, or of a pair the still one, to look at the moved one alone."
+        )
+
+
 def _records(scan: StillScan, count: int) -> list[Record]:
     """``count`` slices of a scan, off its ends; fewer where it has not as many."""
     volume = read_canonical(str(scan.path))
     axis = thickest_axis(volume.spacing_mm)
-    in_plane = [size for other, size in enumerate(volume.data.shape) if other != axis]
-    if min(in_plane) < SSIM_WINDOW:
-        raise InputError(
-            f"{scan.path}: its slices have {in_plane[0]} x {in_plane[1]} pixels; SSIM needs {SSIM_WINDOW} along each "
-            "side. Leave the scan out."
-        )
+    check_slices(scan.path, volume.data.shape, axis)
     try:
         slices = slice_records(scan.path, axes=(axis,), min_foreground=MIN_FOREGROUND)
     except ValueError as error:

@@ -32,8 +32,12 @@ def test_the_difference_is_taken_case_by_case(tmp_path):
     assert line.startswith("| held-out regions | mild | 5 | +0.118, 0% | +0.100, 0% | +0.018 [")
     (opposite,) = table(found, "theirs", "ours")[2:]
     assert "| -0.018 [" in opposite
+    head, _, line = table(found, "ours", "theirs", "region and severity")
+    assert head.startswith("| region | severity | number |") and line.startswith("| knee | mild | 5 |")
 
 
 def test_a_method_that_is_not_there_is_named():
     with pytest.raises(typer.BadParameter, match=r"got 'none'; the table has ours, theirs, uncorrected"):
         table(rows([0.0]), "ours", "none")
+    with pytest.raises(typer.BadParameter, match=r"got 'age'; allowed are severity, population and severity"):
+        table(rows([0.0]), "ours", "theirs", "age")

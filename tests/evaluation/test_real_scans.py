@@ -113,6 +113,10 @@ def test_motion_does_not_dim_the_target():
     cases = [case for cell, cases in cells if cell.severity == "severe" for case in cases]
     gains = [_gain(1.7 * case.moved.numpy(), case.target.numpy()) for case in cases]
     assert np.mean(gains) == pytest.approx(1.7, rel=0.01)
+    pairs = [(1.7 * case.moved.double(), case.target.double()) for case in cases]
+    tissue = [target > 0.1 * target.quantile(0.995) for _, target in pairs]
+    dimmed = [(m[t] * s[t]).sum() / s[t].square().sum() for (m, s), t in zip(pairs, tissue, strict=True)]
+    assert np.mean(dimmed) < 0.97 * 1.7  # what a least-squares factor would make of it
 
 
 def test_scans_of_one_name_in_two_folders_are_told_apart(pair, tmp_path):
