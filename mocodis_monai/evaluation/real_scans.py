@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +14,13 @@ from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, Scan, check_
 from mocodis_monai.data.nifti import read_geometry, read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
-from mocodis_monai.evaluation.registration import registered_to
+from mocodis_monai.evaluation.registration import check_registrable, registered_to
 from mocodis_monai.evaluation.still_scans import StillScan, check_slices
 from mocodis_monai.inferers import choose_slice_axis
 
-__all__ = ["ManifestScans", "RealScan", "cells_of_scans", "check_sizes", "read_scans"]
+__all__ = ["ManifestScans", "RealScan", "cells_of_scans", "check_sizes", "name_of", "read_scans"]
+
+_logger = logging.getLogger(__name__)
 
 
 class RealScan(NamedTuple):
@@ -70,14 +73,16 @@ def read_scans(manifest: str | Path, progress: bool = False) -> ManifestScans:
 
 
 def check_sizes(scans: list[RealScan]) -> None:
-    """Refuse, before the work, pairs for which SSIM is not defined.
+    """Refuse, before the work, pairs that cannot be registered or for which SSIM is not defined.
 
     Raises:
-        InputError: a slice of one is smaller than the window of SSIM, or its header cannot be read.
+        InputError: a scan has too few slices, or slices smaller than the window of SSIM; or its header cannot be read.
     """
     for scan in scans:
         if scan.still is None:
-            continue  # SSIM is not asked for
+            continue  # nothing to register, and SSIM is not asked for
+        for path in (scan.moved, scan.still):
+            check_registrable(path, read_geometry(path).shape)
         geometry = read_geometry(scan.moved)
         check_slices(scan.moved, geometry.shape, choose_slice_axis(*geometry))
 
@@ -96,13 +101,31 @@ def _partner(manifest: Path, moved: Scan, still: list[Scan]) -> Path | None:
 
 
 def cells_of_scans(scans: list[RealScan]) -> Iterator[tuple[Cell, Iterator[Case]]]:
-    """A cell of the pairs of each region, and one of its moved scans alone; volumes are read when asked for."""
+    """A cell of the pairs of each region, and one of its moved scans alone; volumes are read when asked for.
+
+    A pair that cannot be registered is left out with a warning: the others are worth their evaluation.
+    """
     for region in dict.fromkeys(scan.region for scan in scans):
         for severity, paired in (("pairs", True), ("moved alone", False)):
             found = [scan for scan in scans if scan.region == region and (scan.still is not None) == paired]
             if found:
                 cell = Cell(region, "real", severity, "subject")
-                yield cell, (_case(cell, scan) for scan in found)
+                yield cell, _cases(cell, found)
+
+
+def name_of(scan: RealScan) -> str:
+    """What the case of ``scan`` is called."""
+    return f"{scan.subject} {scan.name}"
+
+
+def _cases(cell: Cell, scans: list[RealScan]) -> Iterator[Case]:
+    for scan in scans:
+        try:
+            case = _case(cell, scan)
+        except InputError as error:
+            _logger.warning("left out: %s", error)
+        else:
+            yield case
 
 
 def _case(cell: Cell, scan: RealScan) -> Case:
@@ -113,7 +136,7 @@ def _case(cell: Cell, scan: RealScan) -> Case:
     return Case(
         cell=cell,
         subject=scan.subject,
-        name=f"{scan.subject} {scan.name}",
+        name=name_of(scan),
         moved=torch.from_numpy(volume.data),
         target=target,
         spacing_mm=volume.spacing_mm,

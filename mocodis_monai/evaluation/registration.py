@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import itk
 import numpy as np
+import torch
 
+from mocodis_monai.data.intensity import foreground_mask
 from mocodis_monai.data.nifti import Volume
 from mocodis_monai.errors import InputError
 
-__all__ = ["registered_to"]
+__all__ = ["check_registrable", "registered_to"]
 
 BINS = 32
 COARSEST_MM = 2.0
@@ -22,6 +25,9 @@ SHRUNK_AT_LEAST = 16
 ITERATIONS = 60
 FEWEST_SLICES = 8
 SPLINE_ORDER = 3
+LEAST_OVERLAP = 0.1
+"""Share of the moved scan's foreground that the registered still scan covers: little, for it may be a slab."""
+ADVICE = "Check that both show the same part of the same subject."
 
 
 def registered_to(moved: Volume, still: Volume) -> np.ndarray:
@@ -32,28 +38,49 @@ def registered_to(moved: Volume, still: Volume) -> np.ndarray:
     the median of the ratios where it has tissue.
 
     Raises:
-        InputError: a volume has too few slices along an axis, or the registration does not find an overlap.
+        InputError: a volume has too few slices along an axis, or the registration finds no overlap.
     """
     for volume in (moved, still):
-        if min(volume.data.shape) < FEWEST_SLICES:
-            raise InputError(
-                f"{volume.path}: shape {volume.data.shape}; a rigid registration needs at least {FEWEST_SLICES} slices "
-                "along each axis. Leave the still scan out to evaluate the moved one alone."
-            )
+        check_registrable(volume.path, volume.data.shape)
     fixed, moving = _itk_image(moved), _itk_image(still)
     try:
         transform = _register(_averaged(fixed), _averaged(moving))
     except RuntimeError as error:
         raise InputError(
-            f"{still.path}: could not be registered to {moved.path.name} ({_last_line(error)}). "
-            "Check that both show the same part of the same subject."
+            f"{still.path}: could not be registered to {moved.path.name} ({_last_line(error)}). {ADVICE}"
         ) from error
     interpolator = itk.BSplineInterpolateImageFunction[type(moving), itk.D, itk.F].New(spline_order=SPLINE_ORDER)
     resampled = itk.resample_image_filter(
         moving, transform=transform, interpolator=interpolator, use_reference_image=True, reference_image=fixed
     )
     data = np.clip(itk.array_from_image(resampled).transpose(2, 1, 0), 0, None)
+    if (overlap := _overlap(moved.data, data)) < LEAST_OVERLAP:
+        raise InputError(
+            f"{still.path}: registered to {moved.path.name} it covers {overlap:.0%} of what that shows; at least "
+            f"{LEAST_OVERLAP:.0%} is needed. {ADVICE}"
+        )
     return np.ascontiguousarray(data * _gain(moved.data, data), dtype=np.float32)
+
+
+def check_registrable(path: str | Path, shape: tuple[int, ...]) -> None:
+    """Refuse what is too thin for a rigid registration.
+
+    Raises:
+        InputError: too few slices along an axis.
+    """
+    if min(shape) < FEWEST_SLICES:
+        raise InputError(
+            f"{path}: shape {shape}; a rigid registration needs at least {FEWEST_SLICES} slices along each axis. "
+            "Leave the still scan out to evaluate the moved one alone."
+        )
+
+
+def _overlap(moved: np.ndarray, still: np.ndarray) -> float:
+    """Share of the foreground of ``moved`` in which ``still`` has some, both (x, y, z)."""
+    if not (still > 0).any():
+        return 0.0
+    ours, theirs = (foreground_mask(torch.from_numpy(np.ascontiguousarray(part)[None])) for part in (moved, still))
+    return float((ours & theirs).sum() / ours.sum())
 
 
 def _gain(moved: np.ndarray, still: np.ndarray) -> float:

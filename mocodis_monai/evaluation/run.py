@@ -94,7 +94,7 @@ def evaluate_cells(
         cases = list(found)
         measured = [[measure(case, m.name, m.correct(case)) for m in everything] for case in cases]
         rows += [row for lines in measured for row in lines]
-        kept += _examples(cases, measured, everything[1]) if examples else []
+        kept += _examples(cases, measured, everything[1]) if examples and cases else []
     facts = {
         "version": __version__,
         "torch": torch.__version__,

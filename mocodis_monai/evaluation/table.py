@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
 from mocodis_monai.evaluation.methods import corrector_methods
-from mocodis_monai.evaluation.real_scans import cells_of_scans, check_sizes, read_scans
+from mocodis_monai.evaluation.real_scans import RealScan, cells_of_scans, check_sizes, name_of, read_scans
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
 from mocodis_monai.evaluation.still_scans import cells_of_still_scans
 from mocodis_monai.networks import MotionCorrector
@@ -43,7 +44,7 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        InputError: weights or manifest are unfit.
+        InputError: weights or manifest are unfit, or no scan of the manifest could be measured.
     """
     scans = None if manifest is None else read_scans(manifest, progress)
     if scans is not None:
@@ -63,4 +64,14 @@ def evaluate(
         cells: Iterator[tuple[Cell, Iterable[Case]]] = cells_of(grid)
     else:
         cells = chain(cells_of_scans(scans.real), cells_of_still_scans(scans.still, quick))
-    return evaluate_cells(cells, corrector_methods(network), about, progress)
+    found = evaluate_cells(cells, corrector_methods(network), about, progress)
+    if not found.rows:
+        raise InputError(f"{manifest}: no scan could be measured; the warnings above say why")
+    return found if scans is None else _with_left_out(found, scans.real)
+
+
+def _with_left_out(evaluation: Evaluation, scans: list[RealScan]) -> Evaluation:
+    """The evaluation with the names of the scans that have no row."""
+    measured = {row.case for row in evaluation.rows}
+    left_out = [name_of(scan) for scan in scans if name_of(scan) not in measured]
+    return evaluation._replace(about=evaluation.about | {"left_out": left_out})

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation import CorrectorMethod, Grid, cells_of, cells_of_scans, evaluate_cells, read_scans
+from mocodis_monai.evaluation import CorrectorMethod, Grid, cells_of, cells_of_scans, evaluate_cells, read_scans, table
 from mocodis_monai.evaluation.real_scans import check_sizes
 from mocodis_monai.evaluation.registration import _gain, registered_to
 from mocodis_monai.evaluation.still_scans import StillScan, cells_of_still_scans
@@ -172,6 +172,34 @@ def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
         assert np.isfinite([rows[subject, "ours"].aes, rows[subject, "ours"].score_mm]).all()
         assert rows[subject, "ours"].surprise_nats > 0
     assert [example.target is None for example in found.examples] == [False, True]
+
+
+def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, small_corrector, monkeypatch, caplog):
+    blob = np.zeros(SHAPE)
+    blob[0, 0, 0] = 1.0
+    write(tmp_path / "blob.nii.gz", blob)
+    for path in pair:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    files = [
+        {"subject": subject, "content": content, "path": f"{name}.nii.gz"}
+        for subject, still in (("one", "still"), ("two", "blob"))
+        for content, name in (("moved", "moved"), ("still", still))
+    ]
+    monkeypatch.setattr(table, "load_corrector", lambda *_: small_corrector().eval())
+    found = table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files))
+    assert {row.subject for row in found.rows} == {"one"}
+    assert found.about["left_out"] == ["two moved.nii.gz"]
+    assert "blob.nii.gz: registered to moved.nii.gz it covers 0% of what that shows" in caplog.text
+    with pytest.raises(InputError, match="no scan could be measured"):
+        table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files[2:]))
+
+
+def test_a_pair_too_thin_to_be_registered_is_refused_before_the_work(pair, tmp_path):
+    values = np.linspace(0, 1, 40 * 40 * 6, dtype=np.float32).reshape(40, 40, 6)
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 4.0, 1.0])), tmp_path / "still.nii.gz")
+    (tmp_path / "moved.nii.gz").write_bytes(pair[0].read_bytes())
+    with pytest.raises(InputError, match=r"still\.nii\.gz.*at least 8 slices"):
+        check_sizes(read_scans(manifest(pair, tmp_path, root=".", files=files_of("moved moved", "still still"))).real)
 
 
 def test_a_scan_is_cut_as_the_command_cuts_it(pair, tmp_path):
