@@ -6,12 +6,17 @@ from typing import NamedTuple
 
 import torch
 from monai.losses import SSIMLoss
+from monai.metrics.regression import compute_ssim_and_cs
 from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.distributed import mean_over_processes
 from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.results import Reconstruction, Refinement, twins_of
+
+SSIM_WINDOW = 7
+FOREGROUND, CLOSING = 0.08, 9
+"""Where an image is foreground for the loss: on the scale of the network, and in pixels."""
 
 
 def score_loss(score_px: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
@@ -22,7 +27,35 @@ def score_loss(score_px: torch.Tensor, displacement_px: torch.Tensor) -> torch.T
 def structural_loss(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """One minus the mean SSIM (Wang et al. 2004, 7-pixel windows, data range one) of (B, 1, *spatial) pairs."""
     with torch.autocast(image.device.type, enabled=False):
-        return SSIMLoss(image.ndim - 2, win_size=7, kernel_type="uniform")(image, clean)
+        return SSIMLoss(image.ndim - 2, win_size=SSIM_WINDOW, kernel_type="uniform")(image, clean)
+
+
+def foreground_structural_loss(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """The same inside the foreground of ``clean`` alone, the mean over the images of the batch.
+
+    The foreground is what is brighter than ``FOREGROUND``, gaps of up to ``CLOSING`` pixels closed; the air around a
+    head is half of an image, where a faint ghost has more structure than all else.
+    """
+    size = (SSIM_WINDOW,) * (image.ndim - 2)
+    with torch.autocast(image.device.type, enabled=False):
+        local, _ = compute_ssim_and_cs(
+            image, clean, image.ndim - 2, kernel_size=size, kernel_sigma=size, data_range=1.0, kernel_type="uniform"
+        )
+        inside = _inside(clean).flatten(1)
+        means = (local.flatten(1) * inside).sum(1) / inside.sum(1).clamp(min=1)
+    return (1 - means).mean()
+
+
+def _inside(clean: torch.Tensor) -> torch.Tensor:
+    """One in the foreground of (B, 1, *spatial) images, without the border that has no whole window, else zero."""
+    pool = F.max_pool2d if clean.ndim == 4 else F.max_pool3d
+    wide = pool((clean > FOREGROUND).to(clean.dtype), CLOSING, 1, CLOSING // 2)
+    closed = -pool(-wide, CLOSING, 1, CLOSING // 2)
+    border = SSIM_WINDOW // 2
+    return F.pad(closed, [-border] * (2 * (clean.ndim - 2)))
+
+
+STRUCTURE = {"image": structural_loss, "foreground": foreground_structural_loss}
 
 
 class CodesTerms(NamedTuple):
@@ -121,6 +154,10 @@ class CorrectionLoss(nn.Module):
         consistency_weight: w_k.
         score_weight: w_t.
         balance_floor: epsilon, in units of the image.
+        structure_in: where the structural similarity is taken, "image" or "foreground".
+
+    Raises:
+        ValueError: ``structure_in`` is neither.
     """
 
     def __init__(
@@ -130,8 +167,12 @@ class CorrectionLoss(nn.Module):
         consistency_weight: float = 0.0002,
         score_weight: float = 0.1,
         balance_floor: float = 0.02,
+        structure_in: str = "image",
     ) -> None:
         super().__init__()
+        if structure_in not in STRUCTURE:
+            raise ValueError(f"structure_in is {structure_in!r}; it must be one of {', '.join(STRUCTURE)}")
+        self.structural_loss = STRUCTURE[structure_in]
         self.structure_weight = structure_weight
         self.codes_only_weight, self.consistency_weight = codes_only_weight, consistency_weight
         self.score_weight, self.balance_floor = score_weight, balance_floor
@@ -145,7 +186,7 @@ class CorrectionLoss(nn.Module):
         nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
         apart = [F.mse_loss(seen.float(), true) for seen, true in zip(output.content, output.true_content, strict=True)]
         consistency = torch.stack(nats + apart).sum()
-        structure = structural_loss(output.refined, clean)
+        structure = self.structural_loss(output.refined, clean)
         score = score_loss(output.score_px, displacement_px)
         total = (
             refined

@@ -7,10 +7,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_closing
 from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 
-from mocodis_monai.losses import CodesLoss, CorrectionLoss, prior_nats, structural_loss
+from mocodis_monai.losses import (
+    CodesLoss,
+    CorrectionLoss,
+    foreground_structural_loss,
+    prior_nats,
+    structural_loss,
+)
 from mocodis_monai.networks import LevelIndices, LevelLogits
 
 TRUE_PX = torch.tensor([1.0, 3.0])
@@ -83,6 +90,34 @@ def test_the_structural_loss_is_that_of_scikit_image(image_pair):
     ]
     assert ours.item() == pytest.approx(1 - np.mean(theirs), abs=2e-3)  # the windows at the border differ
     assert structural_loss(clean, clean).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_inside_the_foreground_it_is_that_of_scikit_image_there(image_pair):
+    moved, clean = image_pair
+    wanted = []
+    for image, truth in zip(moved[:, 0].numpy(), clean[:, 0].numpy(), strict=True):
+        _, local = structural_similarity(
+            image, truth, win_size=7, data_range=1.0, use_sample_covariance=False, full=True
+        )
+        inside = binary_closing(np.pad(truth > 0.08, 9), np.ones((9, 9)))[9:-9, 9:-9]
+        whole_windows = (slice(3, -3),) * 2
+        wanted.append(local[whole_windows][inside[whole_windows]].mean())
+    assert 0 < inside.mean() < 1
+    assert foreground_structural_loss(moved, clean).item() == pytest.approx(1 - np.mean(wanted), abs=1e-4)
+
+
+def test_what_happens_in_the_air_does_not_count_in_the_foreground():
+    clean = torch.zeros(1, 1, 64, 64)
+    clean[..., 24:40, 24:40] = 1.0
+    ghost = clean.clone()
+    ghost[..., :8, :] = 0.3
+    assert foreground_structural_loss(ghost, clean).item() == pytest.approx(0, abs=1e-6)
+    assert structural_loss(ghost, clean).item() > 0.05
+
+
+def test_where_the_structure_counts_is_one_of_two_places():
+    with pytest.raises(ValueError, match="structure_in is 'brain'; it must be one of image, foreground"):
+        CorrectionLoss(structure_in="brain")
 
 
 def test_perfect_images_cost_nothing(reconstruction, refinement, image_pair):

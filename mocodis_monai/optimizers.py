@@ -1,0 +1,27 @@
+"""Which weights step by Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and which by AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mocodis_monai.networks.fidelity_branch import FidelityBranch
+
+WEIGHT_DECAY = 1e-4
+
+
+def muon_groups(branch: FidelityBranch) -> list[dict[str, Any]]:
+    """Parameter groups of ``branch`` for ``pytorch_optimizer.Muon``.
+
+    The hidden kernels and matrices take orthogonal steps. What touches the image or leaves the branch, gains and
+    biases step by AdamW, as that optimiser's authors advise.
+    """
+    outer = [branch.to_full[0], branch.drawn_in, branch.coarse_logits, branch.fine_logits, branch.detail]
+    outer += [branch.score_head, branch.to_residual]
+    at_the_edge = {weight for module in outer for weight in module.parameters()}
+    hidden = [weight for weight in branch.parameters() if weight.ndim > 1 and weight not in at_the_edge]
+    inside = set(hidden)
+    others = [weight for weight in branch.parameters() if weight not in inside]
+    return [
+        {"params": hidden, "use_muon": True, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "use_muon": False, "weight_decay": WEIGHT_DECAY, "betas": (0.9, 0.999), "eps": 1e-8},
+    ]
