@@ -12,8 +12,8 @@ number of optimiser steps, and all are evaluated on the grid of `mocodis evaluat
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
 - every network adds a residual to its input; Restormer is narrower than in its paper, and under half as large as ours;
-- ours adds half of its residual and leaves still images alone, and so that shares can be compared with like, each
-  network has a row with half and one with all of its residual; the baselines, which have no motion score, have no gate;
+- like is compared with like: each network has a row with half and one with all of its residual; ours leaves still
+  images alone, the baselines, which have no motion score, have no gate;
 - nothing was tuned for the baselines; learning rates, loss and share were chosen for ours;
 - the weights of --weights (default: the released ones) are a row of their own: they were trained longer.
 
@@ -49,6 +49,8 @@ from mocodis_monai.report.evaluation import EvaluationFiles, save_evaluation
 
 TITLES = {OURS: "ours", "unet": "MONAI BasicUNet", "restormer": "MONAI Restormer"}
 RELEASED = "ours, --weights"
+SHARES = (0.5, 1.0)
+"""Of its residual that a network adds."""
 VOLUME_SLICES = 160
 """Slices of the volume that "seconds per volume" speaks of, each of 192 x 192 pixels."""
 TIMED_SLICES = 4
@@ -63,12 +65,15 @@ def seconds_per_volume(method: Method) -> float:
 
 
 def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method]:
-    """Rows of the table: ours first, then the baselines, at last the weights that were trained longer."""
+    """Rows of the table: ours first, then the baselines, at last the weights that were trained longer.
+
+    Each network stands there with half and with all of its residual.
+    """
     ours = Remembered(CorrectorMethod(TITLES[OURS], load_corrector(trained[OURS].weights)))
-    methods: list[Method] = [ours, ShareOfResidual(ours, 1.0, added=RESIDUAL_SHARE)]
+    methods: list[Method] = [ShareOfResidual(ours, share, added=RESIDUAL_SHARE) for share in SHARES]
     for name in (name for name in trained if name != OURS):
         whole = Remembered(NetworkMethod(TITLES[name], load_network(name, trained[name].weights)))
-        methods += [whole, ShareOfResidual(whole, RESIDUAL_SHARE)]
+        methods += [ShareOfResidual(whole, share) for share in SHARES]
     return [*methods, Autofocus(), CorrectorMethod(RELEASED, load_corrector(weights))]
 
 
@@ -91,7 +96,7 @@ def compare(
         "weights of their own": "the released ones" if weights is None else weights.name,
         "steps": steps,
         "codes": "trained within the steps" if codes is None else f"of {codes.name}, trained before",
-        "training_cpu_s": {TITLES[name]: network.seconds for name, network in trained.items()},
+        "training_cpu_s": {f"{TITLES[name]}, share {SHARES[0]:g}": x.seconds for name, x in trained.items()},
         "seconds_per_volume": {method.name: seconds_per_volume(method) for method in methods},
     }
     return save_evaluation(evaluate_cells(cells_of(grid), methods, about, progress=True), out)

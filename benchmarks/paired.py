@@ -1,6 +1,6 @@
 """Two methods of one table against each other, case by case: the paired difference in SSIM.
 
-    python -m benchmarks.paired DIR/cases.csv --method ours --against "MONAI BasicUNet, share 0.5"
+    python -m benchmarks.paired DIR/cases.csv --method "ours, share 0.5" --against "MONAI BasicUNet, share 0.5"
     python -m benchmarks.paired DIR/cases.csv --against uncorrected --by "region and severity"
 
 `cases.csv` is what `mocodis evaluate` and `python -m benchmarks.baselines` write.

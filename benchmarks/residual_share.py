@@ -82,7 +82,7 @@ def judge(network: MotionCorrector, moved: torch.Tensor, target: torch.Tensor) -
     shares = (0.0, *SHARES, gate * RESIDUAL_SHARE)
     residual = scale * (refined.refined - padded)[0, 0, : moved.shape[0], : moved.shape[1]]
     before, *after = (
-        foreground_ssim((moved + share * residual).numpy(), target.numpy(), mask) for share in shares
+        foreground_ssim((moved + share * residual).clamp(min=0).numpy(), target.numpy(), mask) for share in shares
     )
     return [float(refined.score_px[0]), *(value - before for value in after)]
 

@@ -63,8 +63,11 @@ def ask_server(
         raise RuntimeError(f"{server} cannot be reached ({error}). Is the MONAI Label server running?") from error
 
 
-def correct_shown_volume(server: str = "http://127.0.0.1:8000") -> Any:
-    """In Slicer: correct the volume in the background of the slice views; give back the node of the corrected one."""
+def correct_shown_volume(server: str = "http://127.0.0.1:8000", model: str = "mocodis") -> Any:
+    """In Slicer: correct the volume in the background of the slice views; give back the node of the corrected one.
+
+    ``model`` is what the server calls it: "mocodis" in our app, the bundle's name in MONAI's bundle app.
+    """
     import slicer
 
     shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetBackgroundLayer().GetVolumeNode()
@@ -73,7 +76,7 @@ def correct_shown_volume(server: str = "http://127.0.0.1:8000") -> Any:
     with tempfile.TemporaryDirectory() as folder:
         scan = Path(folder) / "scan.nii.gz"
         slicer.util.exportNode(shown, str(scan))
-        answer = ask_server(server, scan)
+        answer = ask_server(server, scan, model)
         corrected = Path(folder) / answer.file_name
         corrected.write_bytes(answer.image)
         node = slicer.util.loadVolume(str(corrected), {"name": f"{shown.GetName()} corrected"})

@@ -36,16 +36,20 @@ class Ledger:
         folder: where the results lie.
 
     Raises:
-        InputError: ``results.jsonl`` is there and cannot be read.
+        InputError: ``results.jsonl`` is there and cannot be read, or is of another program.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE_NAME
-        self._at_start = _records(_content(self.path))
+        content = _content(self.path)
+        self._at_start = _records(content)
+        if b"\n" in content and not self._at_start:  # one line may have been cut short
+            raise InputError(f"{self.path}: holds no record of corrected scans; move it, or give another folder.")
 
     def key(self, output: Path) -> str:
-        """A path as the records name it: relative to the folder."""
-        return Path(os.path.relpath(output, self.folder)).as_posix()
+        """A path as the records name it: relative to the folder, whose links are followed."""
+        real = Path(os.path.realpath(output.parent), output.name)
+        return Path(os.path.relpath(real, os.path.realpath(self.folder))).as_posix()
 
     def put(self, record: Mapping[str, Any]) -> None:
         """Append a record; it counts in place of an older one with the same ``output``.
@@ -131,7 +135,7 @@ def _records(content: bytes) -> dict[str, dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and isinstance(record.get("output"), str):
+        if isinstance(record, dict) and isinstance(record.get("output"), str) and "status" in record:
             records[record["output"]] = record
     return records
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mocodis_monai.data.dicom import is_dicom, read_dicom
 from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, write_derived
-from mocodis_monai.data.dicom_files import dicom_files
+from mocodis_monai.data.dicom_files import dicom_files, is_dicom_name
 from mocodis_monai.data.dicom_series import series_of
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, leads_nowhere, stem
 from mocodis_monai.data.folders import folders_in, is_within
@@ -147,13 +147,13 @@ def _one_dicom(source: Path, output: Path) -> Scan:
         raise InputError(f"{output}: this folder holds the input. Give the output another folder.")
     if not (output.is_dir() and is_derived(output)):
         check_output_dir(output, source)
-    return Scan(source.name, tuple(dicom_files(source)), source, output)
+    return Scan(source.resolve().name, tuple(dicom_files(source)), source, output)
 
 
 def _in_folder(source: Path, output: Path) -> list[Scan]:
     scans: list[Scan] = []
     for here, names in folders_in(source, output):
-        target, has_series = output / here.relative_to(source), is_dicom(here)
+        target, has_series = output / here.relative_to(source), is_dicom(here) or any(map(is_dicom_name, names))
         for path in (here / name for name in names):
             # A series says itself what it lacks.
             if is_image_name(path) or (not has_series and _is_lost_folder(path)):
@@ -175,7 +175,7 @@ def _is_lost_folder(path: Path) -> bool:
 
 def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:
     """The DICOM series whose files lie directly in a folder, each with an output folder of its own."""
-    where = folder.relative_to(source).as_posix() if folder != source else source.name
+    where = folder.relative_to(source).as_posix() if folder != source else source.resolve().name
     try:
         series = series_of(folder)
     except InputError:  # said when the scan is read, so that the others are corrected
@@ -192,7 +192,7 @@ def _without_clashes(scans: list[Scan]) -> list[Scan]:
     """Scans whose results would have one name (a.nii and a.nii.gz) keep the whole name of their file in it.
 
     Raises:
-        InputError: two would have one name all the same.
+        InputError: two would have one name all the same, or one would lie in the folder of another.
     """
     count = Counter(scan.beside("") for scan in scans)
     named = [
@@ -201,9 +201,13 @@ def _without_clashes(scans: list[Scan]) -> list[Scan]:
         else scan._replace(output=scan.output.with_name(f"{scan.source.name}{POSTFIX}.nii.gz"))
         for scan in scans
     ]
+    series = {scan.output: scan for scan in named if scan.is_dicom}
     first: dict[Path, Scan] = {}
     for scan in named:
         other = first.setdefault(scan.beside(""), scan)
         if other is not scan:
             raise InputError(f"{other.source} and {scan.source} would get one name, {scan.output}. Rename one.")
+        around = next((series[folder] for folder in scan.output.parents if folder in series), None)
+        if around is not None:
+            raise InputError(f"{scan.output} would lie in the corrected series of {around.source}. Rename a folder.")
     return named

@@ -20,7 +20,7 @@ LAYERS = [
     {"data"},
     {"transforms"},
     {"networks"},
-    {"sampling", "parallel", "losses", "inferers", "metrics", "engines", "handlers"},
+    {"sampling", "parallel", "losses", "optimizers", "inferers", "metrics", "engines", "handlers"},
     {"evaluation", "report", "gallery", "release", "simulation"},
     {"scans", "ledger", "averaging"},
     {"correction"},

@@ -33,7 +33,8 @@ _INDEX_NAMES = {"dicomdir", "lockfile", "readme", "version"}
 _READ_SYNTAXES = {*AllTransferSyntaxes} - {DeflatedExplicitVRLittleEndian}
 # As in the value representation CS, and numbers.
 _CODE = re.compile(r"[A-Z0-9_ .-]{1,16}")
-_IMAGE_SUFFIXES = {"", ".dcm", ".dicom", ".ima", ".mr"}
+_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+_IMAGE_SUFFIXES = {"", ".mr", *_DICOM_SUFFIXES}
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -45,6 +46,11 @@ def is_dicom(path: str | Path) -> bool:
         return path.is_file() and has_magic(path)
     except OSError:
         return False
+
+
+def is_dicom_name(name: str) -> bool:
+    """Whether a file of this name can hardly be anything but DICOM."""
+    return Path(name).suffix.lower() in _DICOM_SUFFIXES and not name.startswith(".")
 
 
 def dicom_files(path: Path) -> list[Path]:
@@ -61,11 +67,17 @@ def dicom_files(path: Path) -> list[Path]:
             raise InputError(f"{path}: not a DICOM file, or a damaged one. Export it from the archive again.")
         return [path]
     try:
-        named = sorted(file for file in path.iterdir() if _is_image_name(file))
-        files = [file for file in named if file.is_file() or leads_nowhere(file)]
+        images = sorted(file for file in path.iterdir() if _is_image_name(file))
+        files = [file for file in images if file.is_file() or leads_nowhere(file)]
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be read ({error.strerror}). Check permissions.") from error
     good = [file for file in files if is_dicom(file)]
+    named = [file.name for file in files if is_dicom_name(file.name)]
+    if not good and named:
+        raise InputError(
+            f"{path}: {named[0]} has the name of a DICOM file, and neither it nor another here is one: they lack its "
+            "mark, or cannot be read. Export the series again, and check permissions."
+        )
     if not good:
         raise InputError(f"{path}: no DICOM file directly in this folder. Give the folder of one series.")
     bad = [file for file in files if file not in set(good) and _must_be_image(file)]

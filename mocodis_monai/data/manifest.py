@@ -64,7 +64,9 @@ def read_manifest(path: str | Path) -> Manifest:
     root = path.parent / _text(path, "the manifest", content, "root", ".")
     scans = [_scan(path, root, number, {**content, **entry}) for number, entry in enumerate(content["files"])]
     check_sides(path, scans)
-    twice = next((scan for scan, count in Counter(scans).items() if count > 1), None)
+    keys = [(scan.subject, scan.path) if scan.content == MOVED else scan for scan in scans]  # one still for two sessions
+    count = Counter(keys)
+    twice = next((scan for scan, key in zip(scans, keys, strict=True) if count[key] > 1), None)
     if twice is not None:
         raise InputError(f"{path}: {twice.name} stands there twice for subject {twice.subject}. Remove one.")
     return Manifest(path, str(content.get("region") or content.get("name") or path.stem), scans)

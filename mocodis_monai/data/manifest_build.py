@@ -198,7 +198,7 @@ def _find(folder: Path) -> tuple[list[Path], int]:
 
 def _check_names(files: Iterable[Path], out: Path, folder: Path) -> None:
     """A manifest is UTF-8, and so must be the names in it."""
-    names = {folder: folder.resolve().name + os.path.relpath(folder, out.parent)}
+    names = {folder: folder.resolve().name + _root(folder, out)}
     for path, name in (names | {file: _relative(file, folder) for file in files}).items():
         try:
             name.encode()
@@ -225,7 +225,7 @@ def _entry(file: Path, folder: Path, pattern: str | None) -> dict[str, Any]:
 
 
 def _subject(file: Path, pattern: str | None) -> tuple[str, str]:
-    """The subject, and what of the name comes behind it."""
+    """The subject, and the rest of the name."""
     name = stem(file)
     if pattern is None:
         subject, _, rest = name.partition("_")
@@ -237,7 +237,7 @@ def _subject(file: Path, pattern: str | None) -> tuple[str, str]:
     subject = "" if found is None else found.group(1 if found.re.groups else 0) or ""
     if found is None or not subject:
         raise InputError(f"{file}: --subject {pattern!r} finds no subject in this name. Correct it, or move the file.")
-    return subject, name[found.end() :]
+    return subject, f"{name[: found.start()]}_{name[found.end() :]}"
 
 
 def _checksums(files: list[Path], progress: bool) -> list[str]:
@@ -275,10 +275,15 @@ def _entries_before(out: Path, folder: Path) -> dict[str, dict[str, Any]]:
 
 def _head(out: Path, folder: Path) -> dict[str, Any]:
     """What is said of all files; what was added by hand to a manifest that is there already stays."""
-    head = {"name": folder.resolve().name, "root": Path(os.path.relpath(folder, out.parent)).as_posix()}
+    head = {"name": folder.resolve().name, "root": Path(_root(folder, out)).as_posix()}
     if out.exists():
         head |= json.loads(out.read_text(encoding="utf-8"))
     return {key: value for key, value in head.items() if key not in ("files", "away")}
+
+
+def _root(folder: Path, out: Path) -> str:
+    """The folder as seen from that of the manifest, links followed: ".." of a linked folder is not its parent."""
+    return os.path.relpath(os.path.realpath(folder), os.path.realpath(out.parent))
 
 
 def _scan_of(entry: Mapping[str, Any], folder: Path) -> Scan:

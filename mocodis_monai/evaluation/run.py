@@ -77,24 +77,27 @@ def evaluate_cells(
     progress: bool = False,
     examples: bool = True,
 ) -> Evaluation:
-    """Measure each method on each case; one cell is in memory at a time.
+    """Measure each method on each case; one case is in memory at a time.
 
     Args:
-        cells: each cell with its cases.
+        cells: each cell with its cases, which are taken one by one: only one is in memory.
         methods: what is compared with the uncorrected scan; the report is about the first.
         about: entries for the report's head, such as the name of the weights.
         progress: show a progress bar.
-        examples: keep pictures, which take another correction each.
+        examples: keep pictures.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
     rows: list[Row] = []
     kept: list[Example] = []
     for _, found in tqdm(cells, desc="evaluating", unit="cell", disable=not progress):
-        cases = list(found)
-        measured = [[measure(case, m.name, m.correct(case)) for m in everything] for case in cases]
-        rows += [row for lines in measured for row in lines]
-        kept += _examples(cases, measured, everything[1]) if examples and cases else []
+        drafts: list[Example] = []
+        for case in found:
+            outputs = [method.correct(case) for method in everything]
+            lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
+            rows += lines
+            drafts += [_example(case, lines, outputs[1])] if examples else []
+        kept += _worth_a_look(drafts)
     facts = {
         "version": __version__,
         "torch": torch.__version__,
@@ -106,14 +109,13 @@ def evaluate_cells(
     return Evaluation(rows, kept, [m.name for m in everything], facts, _rank_correlations(kept))
 
 
-def _examples(cases: list[Case], measured: list[list[Row]], method: Method) -> list[Example]:
-    """Best, median and worst case by what the first method gains; fewer where there are fewer cases."""
-    gains = [_gain(lines[0], lines[1]) for lines in measured]
-    order = np.argsort(gains)[::-1].tolist()
-    ranks = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-    if len(order) < 3:
-        ranks = dict(zip(("best", "worst"), order))
-    return [_example(cases[k], rank, measured[k][:2], method) for rank, k in ranks.items()]
+def _worth_a_look(examples: list[Example]) -> list[Example]:
+    """Best, median and worst of a cell by what the first method gains; fewer where there are fewer cases."""
+    ordered = sorted(examples, key=lambda example: example.gain, reverse=True)
+    if len(ordered) < 3:
+        return [example._replace(rank=rank) for rank, example in zip(("best", "worst"), ordered)]
+    ranks = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
+    return [example._replace(rank=rank) for rank, example in ranks.items()]
 
 
 def _gain(before: Row, after: Row) -> float:
@@ -121,13 +123,13 @@ def _gain(before: Row, after: Row) -> float:
     return gain if np.isfinite(gain) else after.aes - before.aes
 
 
-def _example(case: Case, rank: str, lines: list[Row], method: Method) -> Example:
-    output: Output = method.correct(case)
+def _example(case: Case, lines: list[Row], output: Output) -> Example:
+    """The case with its first correction, without a rank yet; slices only, so that the volumes can go."""
     cut = partial(_middle, slice_axis=case.slice_axis, scale=1 / foreground_scale(case.moved))
     kept = [axis for axis in range(3) if axis != case.slice_axis]
     return Example(
         cell=case.cell,
-        rank=rank,
+        rank="",
         before=lines[0],
         after=lines[1],
         moved=cut(case.moved),

@@ -127,7 +127,7 @@ class MotionCorrector(nn.Module):
         corrected = self._as_far_as(image, self._careful(posterior, refined, codes_only, fidelity), gate)
         return Correction(
             corrected=corrected,
-            uncertainty=self._doubt(image, corrected, self._crop(codes_only, image)),
+            uncertainty=self._doubt(image, corrected, self._crop(codes_only, image).clamp(min=0)),
             motion_score_mm=posterior.score_px * spacing_mm,
             artifact_map=self._crop(self._surprise(posterior), image),
             gate=gate,
@@ -282,8 +282,9 @@ class MotionCorrector(nn.Module):
         return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, RESIDUAL_SHARE), fidelity)
 
     def _as_far_as(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        """From ``image`` to the padded ``result`` as far as the gate (B,) is open."""
-        return torch.lerp(image, self._crop(result, image).to(image.dtype), self._per_image(gate).to(image.dtype))
+        """From ``image`` to the padded ``result``, a magnitude too, as far as the gate (B,) is open."""
+        magnitude = self._crop(result, image).clamp(min=0).to(image.dtype)
+        return torch.lerp(image, magnitude, self._per_image(gate).to(image.dtype))
 
     def _doubt(self, image: torch.Tensor, corrected: torch.Tensor, codes_only: torch.Tensor) -> torch.Tensor:
         """How far the result lies from what the codes draw and from the input, smoothed, (B, 1, *spatial)."""

@@ -191,7 +191,7 @@ def _canvas(columns: int, ratios: list[float], headline: str) -> tuple[Figure, A
     width, height = panel * columns + 0.3, panel * sum(ratios) + above + below
     figure = Figure(figsize=(width, height), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    figure.text(0.5, 1 - 0.18 / height, headline, color=TEXT, ha="center", va="top", fontsize=11)
+    figure.text(0.5, 1 - 0.18 / height, headline, color=TEXT, ha="center", va="top", fontsize=11, parse_math=False)
     grid = figure.add_gridspec(
         len(ratios),
         columns,

@@ -121,3 +121,28 @@ def test_a_disk_that_refuses_is_said(tmp_path):
     (tmp_path / "results.jsonl").mkdir()
     with pytest.raises(InputError, match=r"results\.jsonl: cannot be written \(Is a directory\)\. Check space"):
         ledger.put({"output": "a.nii"})
+
+
+def test_records_of_another_program_are_refused_and_stay(tmp_path):
+    foreign = b'{"model": "a", "output": "yes"}\nfree text\n'
+    (tmp_path / "results.jsonl").write_bytes(foreign)
+    with pytest.raises(InputError, match="holds no record of corrected scans"):
+        Ledger(tmp_path)
+    assert (tmp_path / "results.jsonl").read_bytes() == foreign
+
+
+def test_a_first_line_that_was_cut_short_is_no_obstacle(tmp_path):
+    (tmp_path / "results.jsonl").write_bytes(b'{"scan": "in/a.n')
+    Ledger(tmp_path).put(record(tmp_path, "b.nii"))
+    assert finished(tmp_path, "b.nii")
+
+
+def test_a_result_elsewhere_is_found_again_though_the_folder_is_a_link(tmp_path):
+    (tmp_path / "deep" / "store").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "deep" / "store")
+    picture = tmp_path / "pictures" / "a.png"
+    picture.parent.mkdir()
+    picture.write_text("picture")
+    ledger = Ledger(tmp_path / "out")
+    sums = ledger.checksums({"picture": ledger.key(picture)})
+    assert ledger.key(picture) == "../../pictures/a.png" and sums["picture"] is not None

@@ -197,6 +197,24 @@ def test_names_that_tell_the_subject_in_their_own_way(tmp_path):
     assert [s.content for s in built.manifest.scans] == ["still"] * 4 + ["moved"]
 
 
+def test_words_before_the_subject_count_too(tmp_path):
+    for name in ("moved_s01_T1", "still_s01_T1", "s02_T1", "s03_T1", "s04_T1"):
+        scan(tmp_path / "words" / f"{name}.nii.gz")
+    scans = build_manifest(tmp_path / "words", tmp_path / "own.json", subject=r"s\d+").manifest.scans
+    found = {s.path.name: (s.subject, s.content, s.contrast) for s in scans}
+    assert found["moved_s01_T1.nii.gz"] == ("s01", "moved", "T1")
+    assert found["still_s01_T1.nii.gz"] == ("s01", "still", "T1")
+
+
+def test_a_manifest_in_a_linked_folder_finds_its_scans(tmp_path):
+    flat(tmp_path / "scans")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
+    for _ in range(2):  # and is built again
+        built = build_manifest(tmp_path / "scans", tmp_path / "link" / "own.json")
+        assert all(s.path.is_file() for s in built.manifest.scans)
+
+
 def twice(folder: Path) -> Path:
     """One scan under two names."""
     for number in range(6):

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import CorrectorMethod, Grid, cells_of, cells_of_scans, evaluate_cells, read_scans, table
+from mocodis_monai.evaluation.methods import Uncorrected
 from mocodis_monai.evaluation.real_scans import check_sizes
 from mocodis_monai.evaluation.registration import _gain, registered_to
 from mocodis_monai.evaluation.still_scans import StillScan, cells_of_still_scans
@@ -202,6 +203,27 @@ def test_a_pair_too_thin_to_be_registered_is_refused_before_the_work(pair, tmp_p
         check_sizes(read_scans(manifest(pair, tmp_path, root=".", files=files_of("moved moved", "still still"))).real)
 
 
+def test_one_pair_is_in_memory_at_a_time_and_corrected_once(pair, tmp_path):
+    order = []
+
+    class Noting(Uncorrected):
+        name = "noting"
+
+        def correct(self, case):
+            order.append(f"correct {case.name}")
+            return super().correct(case)
+
+    def cases(found):
+        for case in found:
+            order.append(f"read {case.name}")
+            yield case
+
+    files = [{"subject": name, "content": "moved", "path": pair[0].name} for name in ("one", "two")]
+    scans = read_scans(manifest(pair, tmp_path, files=files)).real
+    evaluate_cells([(cell, cases(found)) for cell, found in cells_of_scans(scans)], [Noting()])
+    assert order == [f"{what} {name} moved.nii.gz" for name in ("one", "two") for what in ("read", "correct")]
+
+
 def test_a_scan_is_cut_as_the_command_cuts_it(pair, tmp_path):
     image = nib.load(pair[0])
     image.header.set_dim_info(phase=2)
@@ -233,6 +255,10 @@ def files_of(*contents_and_names: str) -> list[dict[str, str]]:
         ({"files": [{"subject": "a", "content": "moved", "path": "moved.nii.gz", "sha256": "0"}]}, "sha256"),
         ({"files": files_of("moved moved", "still again", "still still")}, "two still scans"),
         ({"files": files_of("still still", "moved moved", "still still")}, "twice for subject a"),
+        (
+            {"files": [{**files_of("moved moved")[0], "session": session} for session in "ab"]},
+            "twice for subject a",
+        ),
         ({"files": [{"subject": ["a"], "content": "moved", "path": "moved.nii.gz"}]}, r"has subject \['a'\]; a text"),
         ({"files": [{"subject": "a", "content": "moved", "path": {"a": 1}}]}, "has path"),
         ({"files": [{"subject": "a", "content": "moved", "path": "a\0b"}]}, "has path"),

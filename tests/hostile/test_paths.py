@@ -175,3 +175,37 @@ def test_numbers_must_be_numbers(option, value, tmp_path, correct):
     source = save_head(tmp_path / "a.nii.gz")
     assert correct(source, tmp_path / "b.nii.gz", option, value) == 2
     assert not (tmp_path / "b.nii.gz").exists()
+
+
+def test_a_scan_that_would_lie_in_the_corrected_series_of_another_is_refused(tmp_path, correct, capsys):
+    make_series(tmp_path / "study" / "a", stored_volume((40, 36, 4)))
+    save_head(tmp_path / "study" / "a_corrected" / "t1.nii.gz")
+    assert correct(tmp_path / "study", tmp_path / "out") == 1
+    assert "would lie in the corrected series of" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_dicom_without_its_mark_is_missed(tmp_path, correct, capsys):
+    save_head(tmp_path / "study" / "t1.nii.gz")
+    make_series(tmp_path / "study" / "old", stored_volume((40, 36, 4)), names=[f"{z}.dcm" for z in range(4)])
+    for file in (tmp_path / "study" / "old").iterdir():
+        file.write_bytes(file.read_bytes()[132:])
+    assert correct(tmp_path / "study", tmp_path / "out", "--no-picture") == 1
+    assert "1 corrected, 0 done before, 1 failed" in capsys.readouterr().out
+    assert "0.dcm has the name of a DICOM file" in records(tmp_path / "out")["old"]["error"]
+
+
+def test_the_folder_above_is_a_source_like_any_other(tmp_path, correct, monkeypatch):
+    for number in (5, 6):
+        names = [f"{number}{z}.dcm" for z in range(4)]
+        make_series(tmp_path / "study", stored_volume((40, 36, 4)) + number, names=names, SeriesNumber=number)
+    (tmp_path / "study" / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "study" / "sub")
+    assert correct("..", tmp_path / "out", "--no-picture") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"study", "out"}
+    assert all(record["output"].startswith("study/") for record in records(tmp_path / "out").values())
+
+
+def test_a_name_with_dollars_is_drawn_as_it_is(tmp_path, correct):
+    source = save_head(tmp_path / "a$b_$c.nii.gz")
+    assert correct(source, tmp_path / "out.nii.gz") == 0
+    assert (tmp_path / "out.png").exists()

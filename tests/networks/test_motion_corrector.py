@@ -115,7 +115,10 @@ def test_fidelity_goes_from_the_codes_to_the_refined_image(small_corrector):
     image = torch.rand(1, 1, 64, 64)
     codes, half, full = (network.correct(image, fidelity=share).corrected for share in (0.0, 0.5, 1.0))
     assert not torch.allclose(codes, full)
-    torch.testing.assert_close(half, (codes + full) / 2)
+    positive = (codes > 0) & (full > 0)  # a magnitude ends at zero
+    assert positive.float().mean() > 0.2
+    torch.testing.assert_close(half[positive], ((codes + full) / 2)[positive])
+    assert min(image.min() for image in (codes, half, full)) == 0
 
 
 def test_a_new_corrector_changes_nothing_at_full_fidelity(small_corrector):
@@ -205,8 +208,9 @@ def test_the_refinement_is_what_correct_gives_and_knows_the_true_codes(small_cor
     result = network.correct(image_pair.moved)
     assert (result.gate == 1).all()
     wanted = image_pair.moved + RESIDUAL_SHARE * (output.refined - image_pair.moved)
-    torch.testing.assert_close(result.corrected, wanted)
-    torch.testing.assert_close(network.correct(image_pair.moved, fidelity=0.0).corrected, output.codes_only)
+    torch.testing.assert_close(result.corrected, wanted.clamp(min=0))  # a magnitude
+    codes_only = network.correct(image_pair.moved, fidelity=0.0).corrected
+    torch.testing.assert_close(codes_only, output.codes_only.clamp(min=0))
     assert torch.equal(output.indices.coarse, reconstruction.content.coarse.indices)
     assert torch.equal(output.indices.fine, reconstruction.content.fine.indices)
     torch.testing.assert_close(result.motion_score_mm, output.score_px)
