@@ -64,7 +64,8 @@ def read_manifest(path: str | Path) -> Manifest:
     root = path.parent / _text(path, "the manifest", content, "root", ".")
     scans = [_scan(path, root, number, {**content, **entry}) for number, entry in enumerate(content["files"])]
     check_sides(path, scans)
-    keys = [(scan.subject, scan.path) if scan.content == MOVED else scan for scan in scans]  # one still for two sessions
+    # A still scan may serve two sessions.
+    keys = [(scan.subject, scan.path) if scan.content == MOVED else scan for scan in scans]
     count = Counter(keys)
     twice = next((scan for scan, key in zip(scans, keys, strict=True) if count[key] > 1), None)
     if twice is not None:
