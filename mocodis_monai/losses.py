@@ -10,13 +10,14 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch import nn
 from torch.nn import functional as F
 
+from mocodis_monai.data.intensity import MASK_THRESHOLD
 from mocodis_monai.distributed import mean_over_processes
 from mocodis_monai.networks import LevelIndices, LevelLogits
 from mocodis_monai.networks.results import Reconstruction, Refinement, twins_of
 
 SSIM_WINDOW = 7
-FOREGROUND, CLOSING = 0.08, 9
-"""Where an image is foreground for the loss: on the scale of the network, and in pixels."""
+CLOSING = 9
+"""Pixels of the gaps in the foreground that are closed."""
 
 
 def score_loss(score_px: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
@@ -33,8 +34,9 @@ def structural_loss(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 def foreground_structural_loss(image: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """The same inside the foreground of ``clean`` alone, the mean over the images of the batch.
 
-    The foreground is what is brighter than ``FOREGROUND``, gaps of up to ``CLOSING`` pixels closed; the air around a
-    head is half of an image, where a faint ghost has more structure than all else.
+    The air around a head is half of an image, and a faint ghost in it has more structure than all else. The foreground
+    has the threshold of the metrics (:func:`mocodis_monai.data.intensity.foreground_mask`); its gaps are closed by
+    pooling, which stays on the device.
     """
     size = (SSIM_WINDOW,) * (image.ndim - 2)
     with torch.autocast(image.device.type, enabled=False):
@@ -49,7 +51,7 @@ def foreground_structural_loss(image: torch.Tensor, clean: torch.Tensor) -> torc
 def _inside(clean: torch.Tensor) -> torch.Tensor:
     """One in the foreground of (B, 1, *spatial) images, without the border that has no whole window, else zero."""
     pool = F.max_pool2d if clean.ndim == 4 else F.max_pool3d
-    wide = pool((clean > FOREGROUND).to(clean.dtype), CLOSING, 1, CLOSING // 2)
+    wide = pool((clean > MASK_THRESHOLD).to(clean.dtype), CLOSING, 1, CLOSING // 2)
     closed = -pool(-wide, CLOSING, 1, CLOSING // 2)
     border = SSIM_WINDOW // 2
     return F.pad(closed, [-border] * (2 * (clean.ndim - 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +148,12 @@ def _one_dicom(source: Path, output: Path) -> Scan:
         raise InputError(f"{output}: this folder holds the input. Give the output another folder.")
     if not (output.is_dir() and is_derived(output)):
         check_output_dir(output, source)
-    return Scan(source.resolve().name, tuple(dicom_files(source)), source, output)
+    return Scan(_name(source), tuple(dicom_files(source)), source, output)
+
+
+def _name(source: Path) -> str:
+    """What a folder is called, ".." and "." too."""
+    return Path(os.path.abspath(source)).name
 
 
 def _in_folder(source: Path, output: Path) -> list[Scan]:
@@ -175,7 +181,7 @@ def _is_lost_folder(path: Path) -> bool:
 
 def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:
     """The DICOM series whose files lie directly in a folder, each with an output folder of its own."""
-    where = folder.relative_to(source).as_posix() if folder != source else source.resolve().name
+    where = folder.relative_to(source).as_posix() if folder != source else _name(source)
     try:
         series = series_of(folder)
     except InputError:  # said when the scan is read, so that the others are corrected

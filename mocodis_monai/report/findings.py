@@ -91,7 +91,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 def _gain_table(summary: dict[str, Any], ours: str) -> list[str]:
     groups = [group for group in _of(summary, "population and severity", ours) if _gain(group) is not None]
-    titles = "cases,severity,number,SSIM before,after,gain [95 %],made worse,clearly worse,PSNR dB before,after"
+    titles = "cases|severity|number|SSIM before|after|gain [95 %]|made worse|clearly worse|PSNR dB before|after"
     before = _before(summary)
     return _table(
         titles,
@@ -137,15 +137,15 @@ def _method_table(summary: dict[str, Any], ours: str) -> list[str]:
                 _signed(ahead["gains"]["ssim"]) if ahead else "",
             )
         )
-    titles = "cases,method,SSIM without motion,at severe or real motion,gain [95 %],made worse"
-    return _table(titles, lines, f"{ours} less it [95 %]")
+    titles = "cases|method|SSIM without motion|at severe or real motion|gain [95 %]|made worse"
+    return _table(f"{titles}|{ours} less it [95 %]", lines)
 
 
 def _alone_table(summary: dict[str, Any], ours: str) -> list[str]:
     groups = [group for group in _of(summary, "cell", ours) if _severity(group) == "moved alone"]
     cells = {group["group"]: group for group in _of(summary, "cell", UNCORRECTED)}
     return _table(
-        "scans without a still twin,number,AES before,after,motion score mm,surprise nats",
+        "scans without a still twin|number|AES before|after|motion score mm|surprise nats",
         [
             (
                 group["group"].split(SEPARATOR)[0],
@@ -164,7 +164,7 @@ def _score_table(summary: dict[str, Any]) -> list[str]:
     scores = motion_scores(summary)
     present = score_severities(scores)
     return _table(
-        ",".join(["motion score in mm", *present, "rank correlation with the displacement"]),
+        "|".join(["motion score in mm", *present, "rank correlation with the displacement"]),
         [
             (
                 row.population,
@@ -190,7 +190,7 @@ def _cost_table(summary: dict[str, Any]) -> list[str]:
         )
         for name in about["parameters"]
     ]
-    return _table("method,parameters,training in processor minutes,seconds per volume", lines)
+    return _table("method|parameters|training in processor minutes|seconds per volume", lines)
 
 
 def _gains_in_words(groups: list[_Group]) -> str:
@@ -223,10 +223,10 @@ def _still_in_words(group: _Group) -> str:
     )
 
 
-def _table(titles: str, lines: Iterable[tuple[str, ...]], *last: str) -> list[str]:
-    """A Markdown table, its ``last`` title free to hold commas; nothing if it has no lines."""
+def _table(titles: str, lines: Iterable[tuple[str, ...]]) -> list[str]:
+    """A Markdown table, its titles with bars between them; nothing if it has no lines."""
     rows = [f"| {' | '.join(line)} |" for line in lines]
-    head = [*titles.split(","), *last]
+    head = titles.split("|")
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows] if rows else []
 
 

@@ -21,6 +21,7 @@ from mocodis_monai.evaluation.real_scans import check_sizes
 from mocodis_monai.evaluation.registration import _gain, registered_to
 from mocodis_monai.evaluation.still_scans import StillScan, cells_of_still_scans
 from mocodis_monai.inferers import choose_slice_axis
+from mocodis_monai.report.evaluation import save_evaluation
 
 AFFINE = np.array([[0, -3.0, 0, 60], [2.5, 0, 0, -70], [0, 0, 3.0, -50], [0, 0, 0, 1]])
 SHAPE = (56, 44, 36)
@@ -191,6 +192,7 @@ def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, 
     assert {row.subject for row in found.rows} == {"one"}
     assert found.about["left_out"] == ["two moved.nii.gz"]
     assert "blob.nii.gz: registered to moved.nii.gz it covers 0% of what that shows" in caplog.text
+    assert "could not be read or registered: two moved.nii.gz" in save_evaluation(found, tmp_path).report.read_text()
     with pytest.raises(InputError, match="no scan could be measured"):
         table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files[2:]))
 
