@@ -90,12 +90,11 @@ def compare(
     """Train what is not trained yet, evaluate all, and write the table into ``out``."""
     trained = {name: train(name, steps, out, configs, knobs, codes) for name in (OURS, *baselines)}
     methods = methods_of(trained, weights)
+    start = "within them" if codes is None else "before"
     about = {
         "data": f"baselines, {steps} optimiser steps each",
-        "weights": f"all trained for {steps} steps",
-        "weights of their own": "the released ones" if weights is None else weights.name,
-        "steps": steps,
-        "codes": "trained within the steps" if codes is None else f"of {codes.name}, trained before",
+        "weights": f"each trained for {steps} steps, the codes of ours {start}; of \"{RELEASED}\", trained otherwise, "
+        + ("the released ones" if weights is None else weights.name),
         "training_cpu_s": {f"{TITLES[name]}, share {SHARES[0]:g}": x.seconds for name, x in trained.items()},
         "seconds_per_volume": {method.name: seconds_per_volume(method) for method in methods},
     }

@@ -5,7 +5,8 @@
 Pairs of different anatomies go through one trajectory each. Asked is
 
 a. whether a linear probe reads the displacement score from the motion codes, and not from the content codes (R2 of
-   ridge regression, five-fold cross-validation); beside them the motion score that users see, as it is;
+   ridge regression of log(1 + displacement in pixels), five-fold cross-validation); beside them the motion score that
+   users see, as it is;
 b. whether a linear probe tells the region of the body from the motion codes (accuracy of logistic regression, likewise,
    beside chance, and beside the content codes as a positive control);
 c. how near the content of one anatomy drawn with the motion codes of the other comes to the simulator's own answer,
@@ -152,7 +153,7 @@ def main(
     chance = max(np.unique(regions, return_counts=True)[1]) / len(regions)
     print(f"\n{len(looked)} images\n")
     print("| question | motion codes | content codes |\n|---|---|---|")
-    print(f"| a. R2 of the displacement | {score_r2(table['motion'], moved):.2f} | "
+    print(f"| a. R2 of log(1 + displacement) | {score_r2(table['motion'], moved):.2f} | "
           f"{score_r2(table['content'], moved):.2f} |")
     print(f"| a. the motion score itself | {r2(np.log1p(table['score_px']), np.log1p(moved)):.2f} | |")
     print(f"| b. region told right (chance {chance:.0%}) | {region_accuracy(table['motion'], regions):.0%} | "

@@ -151,7 +151,7 @@ def summarise(found: list[Found]) -> str:
             before, after, blobs_before, blobs_after = table.mean(0)
             lines.append(
                 f"| {severity} | {diameter_mm:g} mm | {len(chosen)} | {before:.2f} | {after:.2f} "
-                f"| {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}] "
+                f"| {change:+.3f} "
                 f"| {kept[0]:.0%} | {kept[1]:.0%} | {blobs_before:.1f} | {blobs_after:.1f} |"
             )
     return "\n".join(lines)

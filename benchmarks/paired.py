@@ -50,9 +50,8 @@ def table(rows: list[Row], method: str, against: str, by: str = "population and 
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for found in (summary for summary in paired if summary.method == method):
         both = [_gain(gains[found.group, name]) for name in (method, against)]
-        low, mean, high = (found.gains["ssim"].low, found.gains["ssim"].mean, found.gains["ssim"].high)
         name = found.group.replace(SEPARATOR, " | ")
-        lines.append(f"| {name} | {found.num_cases} | {' | '.join(both)} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] |")
+        lines.append(f"| {name} | {found.num_cases} | {' | '.join(both)} | {found.gains['ssim']:+.3f} |")
     return lines
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 TIMEOUT_S = 600.0
+CORRECTED = "MoCoDis.corrected"  # attribute of the nodes that were made here
 
 
 class Answer(NamedTuple):
@@ -73,6 +74,8 @@ def correct_shown_volume(server: str = "http://127.0.0.1:8000", model: str = "mo
     shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetBackgroundLayer().GetVolumeNode()
     if shown is None:
         raise RuntimeError("No volume is shown. Load a scan first.")
+    if shown.GetAttribute(CORRECTED):
+        raise RuntimeError("The volume shown is a corrected one. Show the scan itself first.")
     with tempfile.TemporaryDirectory() as folder:
         scan = Path(folder) / "scan.nii.gz"
         slicer.util.exportNode(shown, str(scan))
@@ -80,6 +83,7 @@ def correct_shown_volume(server: str = "http://127.0.0.1:8000", model: str = "mo
         corrected = Path(folder) / answer.file_name
         corrected.write_bytes(answer.image)
         node = slicer.util.loadVolume(str(corrected), {"name": f"{shown.GetName()} corrected"})
+    node.SetAttribute(CORRECTED, "1")
     # The same grey window for both: a difference in brightness would look like a correction.
     window = shown.GetDisplayNode()
     node.GetDisplayNode().AutoWindowLevelOff()

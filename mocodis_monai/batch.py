@@ -93,7 +93,8 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
     except _Stopped:
         raise
     except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
-        return Outcome(scan, {**record, "status": FAILED, "error": _why(scan, error)}, False)
+        left = " The result of an earlier run still lies there." if scan.output.exists() else ""
+        return Outcome(scan, {**record, "status": FAILED, "error": _why(scan, error) + left}, False)
     finally:
         share.reach(1, 1)
 

@@ -131,7 +131,7 @@ def correct(
     device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
     jobs: int = typer.Option(1, min=1, help="Scans at once. Each takes the memory of one."),
     max_gb: float = typer.Option(
-        2.0, min=0, callback=_finite, help="Largest image to read, decompressed and as float32, in GB."
+        2.0, min=0, max=1e6, callback=_finite, help="Largest image to read, decompressed and as float32, in GB."
     ),
 ) -> None:
     """Correct scans slice by slice; same shape, affine and intensity scale. What is finished is not done again."""

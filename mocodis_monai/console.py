@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from mocodis_monai.batch import Outcome
 
@@ -42,7 +42,7 @@ def progress_bar(num_scans: int, shown: bool = True) -> Iterator[Callable[[float
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """One row per scan, those that failed first; after many rows only how many there are more."""
-    table = Table("scan", "result")
+    table = Table(Column("scan", overflow="fold"), "result")
     for name in ("motion mm", "gate", "log-lik. nats", "time s"):
         table.add_column(name, justify="right")
     for outcome in sorted(outcomes, key=lambda o: (not o.failed, o.scan.name))[:MAX_ROWS]:

@@ -12,7 +12,7 @@ from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
 from mocodis_monai.correction import ScanCorrector, Settings, results_of
 from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
-from mocodis_monai.data.folders import is_same
+from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import RESULTS, Ledger
@@ -72,6 +72,8 @@ def _run(request: Request) -> int:
     network = load_corrector(request.weights, device)
     corrector = ScanCorrector(network, sha256_of([weights]), request.settings, device)
     ledger = Ledger(make_output_dir(folder) if many else folder)
+    if not many:
+        _check_strangers(request, scans[0], ledger)
     mine, outcomes = share_of(scans), []
     with progress_bar(len(mine), shown=rank() == 0) as advance:
         for outcome in correct_scans(mine, corrector, ledger, request.jobs, request.picture, advance):
@@ -101,8 +103,25 @@ def _check_paths(request: Request, scans: list[Scan], many: bool) -> None:
     asked = [path for path in (request.picture, request.report) if path is not None]
     # Except for the folder of the outputs, which is made.
     check_outputs([path for path in asked if path.parent.exists() or not is_same(path.parent, request.output)])
+    for name, path in (("--picture", request.picture), ("--report", request.report)):
+        series = next((scan.output for scan in scans if scan.is_dicom and path and is_within(path, scan.output)), None)
+        if series:
+            raise InputError(f"{name} {path}: {series} is to hold the corrected DICOM series alone. Put it elsewhere.")
     results = [path for scan in scans for path in results_of(scan, request.settings, request.picture).values()]
     check_overwrites([*results, *([request.report] if request.report else [])], inputs)
+
+
+def _check_strangers(request: Request, scan: Scan, ledger: Ledger) -> None:
+    """Refuse to replace a file beside a new output that nobody named and no earlier run made."""
+    if scan.output.exists():
+        return
+    results = results_of(scan, request.settings, request.picture)
+    for path in (path for name, path in results.items() if name != "output" and path != request.picture):
+        if path.exists() and not ledger.names(path):
+            raise InputError(
+                f"{path}: this goes beside the output, and a file that no earlier run made is there. Move it, or give "
+                "the output another name."
+            )
 
 
 def device_of(name: str) -> torch.device:
@@ -122,7 +141,8 @@ def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | No
         print_table(outcomes)
         for outcome in outcomes:
             if outcome.failed:
-                print(f"failed: {outcome.record['error']}")
+                error, name = outcome.record["error"], outcome.scan.name
+                print(f"failed: {error if name in error else f'{name}: {error}'}")
         failed = sum(outcome.failed for outcome in outcomes)
         skipped = sum(outcome.skipped for outcome in outcomes)
         print(f"{len(outcomes) - failed - skipped} corrected, {skipped} done before, {failed} failed")

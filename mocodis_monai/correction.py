@@ -190,5 +190,5 @@ def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None
             image.spacing_mm,
             affine=image.affine,
             motion_score_mm=found.median_score_mm,
-            title=os.fsencode(scan.source.name).decode(errors="replace"),
+            title=os.fsencode(Path(scan.name).name).decode(errors="replace"),
         )

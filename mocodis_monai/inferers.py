@@ -138,7 +138,7 @@ class VolumeCorrector:
         images["corrected"] = slices.clone()
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
         with tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress) as bar:
-            for number, batch in enumerate(filled.split(self.batch_size)):
+            for number, batch in enumerate(filled.split(self.batch_size) if len(filled) else ()):
                 moved = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
                 with mixed_precision(self.device):
                     result = self.network.correct(moved, spacing_mm=sum(in_plane) / len(in_plane), **self.options)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mocodis_monai.data.files import not_written, reason, sha256_of, staged
+from mocodis_monai.data.files import is_litter, not_written, reason, sha256_of, staged
 from mocodis_monai.errors import InputError
 
 try:
@@ -23,6 +23,7 @@ DONE, FAILED = "done", "failed"
 FILE_NAME = "results.jsonl"
 # The records' keys that name a result, relative to the ledger's folder.
 RESULTS = ("output", "uncertainty", "picture")
+_BEGINNING = b'{"scan": '
 
 
 class Ledger:
@@ -43,7 +44,7 @@ class Ledger:
         self.folder, self.path = folder, folder / FILE_NAME
         content = _content(self.path)
         self._at_start = _records(content)
-        if b"\n" in content and not self._at_start:  # one line may have been cut short
+        if content.strip() and not self._at_start and not _is_cut_short(content):
             raise InputError(f"{self.path}: holds no record of corrected scans; move it, or give another folder.")
 
     def key(self, output: Path) -> str:
@@ -88,6 +89,11 @@ class Ledger:
             return None
         return record if record.get("sha256") == self.checksums(record) else None
 
+    def names(self, path: Path) -> bool:
+        """Whether a record names ``path`` among the results of its scan."""
+        key = self.key(path)
+        return any(record.get(name) == key for record in self._at_start.values() for name in RESULTS)
+
     def checksums(self, record: Mapping[str, Any]) -> dict[str, str | None]:
         """SHA-256 of each result that a record names; None for one that is missing."""
         return {name: _checksum(self.folder / str(record[name])) for name in RESULTS if record.get(name)}
@@ -123,6 +129,19 @@ def _content(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({reason(error)}). Make it readable, or remove it.") from error
 
 
+def _is_cut_short(content: bytes) -> bool:
+    """Whether it is the beginning of a first record, and no more."""
+    return b"\n" not in content and content[: len(_BEGINNING)] == _BEGINNING[: len(content)] and not _is_json(content)
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, allow_nan=False) + "\n").encode()
 
@@ -142,6 +161,7 @@ def _records(content: bytes) -> dict[str, dict[str, Any]]:
 
 def _checksum(path: Path) -> str | None:
     try:
-        return sha256_of(sorted(path.iterdir()) if path.is_dir() else [path])
+        whole = sorted(file for file in path.iterdir() if not is_litter(file)) if path.is_dir() else [path]
+        return sha256_of(whole)
     except OSError:
         return None

@@ -19,6 +19,7 @@ from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_im
 from mocodis_monai.data.folders import folders_in, is_within
 from mocodis_monai.data.nifti import Volume, read_volume, write_volume
 from mocodis_monai.errors import InputError
+from mocodis_monai.ledger import FILE_NAME
 
 __all__ = ["Image", "Scan", "find_scans", "read_scan"]
 
@@ -92,6 +93,10 @@ def find_scans(source: Path, output: Path) -> list[Scan]:
         raise InputError(f"{source}: no such file or folder. Check the path.")
     if is_dicom(source):
         return [_one_dicom(source, output)]
+    if is_dicom_name(source.name):
+        dicom_files(source)  # says what is wrong with it
+    if not source.name.lower().endswith(EXTENSIONS):
+        raise InputError(f"{source}: no DICOM file, and the name does not end in .nii or .nii.gz. Convert it first.")
     if not output.name.lower().endswith(EXTENSIONS):
         raise InputError(f"{output}: the name must end in {' or '.join(EXTENSIONS)}. Change the output's name.")
     check_outputs([output], [source])
@@ -142,7 +147,7 @@ def _read_dicom(scan: Scan, max_bytes: int) -> Image:
 
 def _one_dicom(source: Path, output: Path) -> Scan:
     """A DICOM file, or a folder that is one series and nothing else."""
-    if output.name.lower().endswith(EXTENSIONS):
+    if output.name.lower().endswith(EXTENSIONS) or output.name in ("", ".."):
         raise InputError(f"{output}: DICOM is corrected to a DICOM series. Give the name of a folder to make.")
     if is_within(source, output):
         raise InputError(f"{output}: this folder holds the input. Give the output another folder.")
@@ -169,8 +174,11 @@ def _in_folder(source: Path, output: Path) -> list[Scan]:
             scans += _series_in(here, source, output)
     if not scans:
         raise InputError(f"{source}: no NIfTI (.nii, .nii.gz) and no DICOM file in this folder. Check the path.")
-    if len(scans) == 1 and scans[0].source == source:
+    is_ledger_here = (output / FILE_NAME).exists()  # of an earlier run with more scans
+    if len(scans) == 1 and scans[0].source == source and not is_ledger_here:
         return [_one_dicom(source, output)]
+    if output.is_dir() and is_derived(output):
+        raise InputError(f"{output}: holds the corrected series of an earlier run. Give another folder for many scans.")
     return _without_clashes(scans)
 
 

@@ -57,6 +57,13 @@ def test_slices_are_cut_at_full_size_along_the_axis(volume, slice_axis, wanted):
     assert result.motion_score_mm.shape == result.gate.shape == (volume.shape[wanted],)
 
 
+def test_points_without_tissue_come_back_as_they_were():
+    points = torch.zeros(24, 24, 8)
+    points[3::6, 3::6, 2::4] = 100  # too small to be a foreground
+    result = VolumeCorrector(Recorder(), 2).correct(points, (1.0, 1.0, 1.0))
+    assert torch.allclose(result.corrected, points) and not result.gate.any()
+
+
 def test_tissue_is_corrected_and_air_comes_back_as_it_was(volume):
     result = VolumeCorrector(Recorder(), slice_axis=2).correct(volume, (1, 1, 1))
     tissue = (volume > 30).flatten(0, 1).any(0).nonzero().flatten()

@@ -23,7 +23,7 @@ from mocodis_monai.data.dicom_derived_header import EQUIPMENT, DerivedSeries, de
 from mocodis_monai.data.dicom_files import open_dataset, quiet
 from mocodis_monai.data.dicom_headers import FrameHeader
 from mocodis_monai.data.dicom_pixels import padding_mask, stored_range, stored_values, to_stored
-from mocodis_monai.data.files import staged
+from mocodis_monai.data.files import check_writable, is_litter, staged
 from mocodis_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def check_output_dir(output_dir: str | Path, source: str | Path) -> None:
     """Refuse, before any work is done, a folder that cannot be made or would mix with something.
 
     Raises:
-        InputError: its parent is missing, it holds something, or it is or lies in the source folder.
+        InputError: its parent is missing or cannot be written to, it holds something, or it is or lies in the source
+            folder.
     """
     output_dir, source = Path(output_dir), Path(source)
     if not output_dir.parent.is_dir():
@@ -103,12 +104,13 @@ def check_output_dir(output_dir: str | Path, source: str | Path) -> None:
     if target == origin or (origin.is_dir() and origin in target.parents):
         raise InputError(f"{output_dir}: this lies in the folder of the input. Give the output another folder.")
     if os.path.lexists(output_dir) and not (output_dir.is_dir() and not any(output_dir.iterdir())):
-        raise InputError(f"{output_dir}: this exists already. Remove it, or give a folder that does not exist.")
+        raise InputError(f"{output_dir}: this exists already. Give a folder that does not exist, or an empty one.")
+    check_writable(output_dir.parent)
 
 
 def is_derived(folder: Path) -> bool:
-    """Whether a folder holds a series that :func:`write_derived` made, and nothing else."""
-    files = sorted(folder.iterdir())
+    """Whether a folder holds a series that :func:`write_derived` made, and nothing else but litter."""
+    files = sorted(file for file in folder.iterdir() if not is_litter(file))
     if not files or any(re.fullmatch(r"IM\d{6,}\.dcm", file.name) is None for file in files):
         return False
     try:

@@ -20,6 +20,7 @@ __all__ = [
     "check_size",
     "check_writable",
     "is_image_name",
+    "is_litter",
     "leads_nowhere",
     "not_written",
     "reason",
@@ -33,6 +34,7 @@ MAX_BYTES = 2_000_000_000
 """The most that one image may take, decompressed and as float32: half a thousand million voxels."""
 _PREFIX = ".mocodis-"
 _CHUNK = 1 << 20
+_LITTER = {"thumbs.db", "desktop.ini"}
 
 
 def is_image_name(path: Path) -> bool:
@@ -42,6 +44,11 @@ def is_image_name(path: Path) -> bool:
     """
     named = path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
     return named and (path.is_file() or leads_nowhere(path))
+
+
+def is_litter(path: Path) -> bool:
+    """Whether a file is what file managers leave in a folder that somebody looked at."""
+    return path.name.startswith(".") or path.name.lower() in _LITTER
 
 
 def leads_nowhere(path: Path) -> bool:

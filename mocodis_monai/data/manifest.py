@@ -56,8 +56,8 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest; the files that it names are not looked at.
 
     Raises:
-        InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, or a
-            subject, a file or a sha256 is in two splits.
+        InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, the
+            region holds a |, or a subject, a file or a sha256 is in two splits.
     """
     path = Path(path)
     content = _read_json(path)
@@ -70,7 +70,10 @@ def read_manifest(path: str | Path) -> Manifest:
     twice = next((scan for scan, key in zip(scans, keys, strict=True) if count[key] > 1), None)
     if twice is not None:
         raise InputError(f"{path}: {twice.name} stands there twice for subject {twice.subject}. Remove one.")
-    return Manifest(path, str(content.get("region") or content.get("name") or path.stem), scans)
+    region = str(content.get("region") or content.get("name") or path.stem)
+    if "|" in region:
+        raise InputError(f"{path}: {region!r} is the region (or else the name); | is kept for tables. Leave it out.")
+    return Manifest(path, region, scans)
 
 
 def check_sides(path: Path, scans: Sequence[Scan]) -> None:

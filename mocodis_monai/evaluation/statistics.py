@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -28,6 +29,13 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
+
+    def __format__(self, spec: str) -> str:
+        """``+.3f`` gives "+0.012 [+0.008, +0.015]", without an interval where there is none, and "" without a mean."""
+        if not math.isfinite(self.mean):
+            return ""
+        mean, low, high = (format(value, spec) for value in self)
+        return f"{mean} [{low}, {high}]" if math.isfinite(self.low) else mean
 
 
 class Summary(NamedTuple):

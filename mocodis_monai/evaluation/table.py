@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import torch
 
+from mocodis_monai.data.files import sha256_of
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
@@ -51,9 +51,11 @@ def evaluate(
         check_sizes(scans.real)
     network: MotionCorrector = load_corrector(weights, device)
     path = default_weights_path() if weights is None else Path(weights)
+    sha256 = sha256_of([path])
     about = {
         "weights": path.name,
-        "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "weights_sha256": sha256,
+        "released": sha256 == sha256_of([default_weights_path()]),
         "data": "built-in grid" if manifest is None else Path(manifest).name,
         "quick": quick,
     }

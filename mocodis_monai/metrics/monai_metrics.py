@@ -24,7 +24,7 @@ class _ImageMetric(CumulativeIterationMetric):
 
 
 class _ForegroundMetric(_ImageMetric):
-    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values, ValueError where the shapes differ."""
+    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values, ValueError for other shapes."""
 
     @staticmethod
     def measure(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -32,7 +32,7 @@ class _ForegroundMetric(_ImageMetric):
         raise TypeError("use one of the classes of mocodis_monai.metrics")
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
-        if y is None or y_pred.shape != y.shape:
+        if y is None or y_pred.shape != y.shape or y_pred.shape[1] != 1:
             got = "no target" if y is None else f"target {tuple(y.shape)}"
             raise ValueError(f"got prediction {tuple(y_pred.shape)} and {got}; both need one shape (B, 1, *spatial).")
         values = [
@@ -74,6 +74,8 @@ class ForegroundAES(_ImageMetric):
     """Average edge strength of (B, 1, *spatial) images inside their own foreground; a target is not looked at."""
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        if y_pred.shape[1] != 1:
+            raise ValueError(f"got images {tuple(y_pred.shape)}; they need the shape (B, 1, *spatial).")
         values = [
             average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy()) for image in _plain(y_pred)
         ]

@@ -186,7 +186,8 @@ def _highlights(examples: list[Example]) -> list[Example]:
     for severity in _present([example.cell.severity for example in examples]):
         found = [example for example in examples if example.cell.severity == severity]
         for rank in _RANKS:
-            ranked = sorted((e for e in found if e.rank == rank), key=lambda example: example.gain)
+            alike = {rank, "only"} if rank == "best" else {rank}
+            ranked = sorted((e for e in found if e.rank in alike), key=lambda example: example.gain)
             if ranked:
                 place = {"best": -1, "median": len(ranked) // 2, "worst": 0}[rank]
                 chosen.append(ranked[place])
@@ -213,11 +214,8 @@ def _number(value: float, decimals: int = 3) -> str:
 
 
 def _gain(interval: Interval, decimals: int = 3) -> str:
-    """Mean gain, and the interval where there is one."""
-    if not np.isfinite(interval.mean):
-        return ""
-    mean, *ends = (f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in interval)
-    return f"{mean} [{ends[0]}, {ends[1]}]" if np.isfinite(interval.low) else mean
+    """Mean gain, and the interval where there is one, with a real minus sign."""
+    return format(interval, f"+.{decimals}f").replace("-", "\N{MINUS SIGN}")
 
 
 def _percent(share: float) -> str:

@@ -6,16 +6,22 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mocodis_monai.evaluation.statistics import Interval
 from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES
 
 __all__ = ["MotionScores", "markdown", "missing_rows", "motion_scores", "score_severities", "verdict"]
 
 UNCORRECTED = "uncorrected"
+OTHER_WEIGHTS = (
+    '"Seen" and "held out" are meant of the training of the released weights: these are others, and may have been '
+    "trained on what is held out there."
+)
 LARGE_SHARE = 0.5
 """Share of the lost similarity from which on most of an artifact counts as gone."""
 _Group = dict[str, Any]
@@ -55,6 +61,8 @@ def verdict(summary: dict[str, Any]) -> list[str]:
         sentences.append(f"Gain in SSIM at severe motion: {'; '.join(said)}.")
     if any(_severity(group) == "moved alone" for group in _of(summary, "severity", ours)):
         sentences.append("Scans without a still twin have no truth to compare with: edges, score and likelihood only.")
+    if _is_of_others(summary):
+        sentences.append(OTHER_WEIGHTS)
     return sentences
 
 
@@ -84,9 +92,14 @@ def markdown(summary: dict[str, Any]) -> str:
     ours = summary["methods"][1]
     parts = [table(summary, ours) for table in (_gain_table, _method_table, _alone_table)]
     parts += [_score_table(summary), _cost_table(summary)]
-    if missing_rows(summary):
-        parts.append([missing_rows(summary)])
+    parts += [[missing_rows(summary)]] if missing_rows(summary) else []
+    parts += [[OTHER_WEIGHTS]] if _is_of_others(summary) else []
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _is_of_others(summary: dict[str, Any]) -> bool:
+    """Whether other weights than the released ones were measured."""
+    return not summary["about"].get("released", True)
 
 
 def _gain_table(summary: dict[str, Any], ours: str) -> list[str]:
@@ -210,6 +223,8 @@ def _gains_in_words(groups: list[_Group]) -> str:
 
 def _remains_in_words(group: _Group, before: _Group) -> str:
     gain = group["gains"]["ssim"]["mean"]
+    if _severity(group) == "pairs":  # resampling and another breath cost similarity too: no share of it is motion's
+        return f"At {_name(group)} {group['made_worse']:.0%} of the cases are made worse."
     back = gain / max(1 - before["means"]["ssim"], 1e-6)
     rest = "most of the artifact is gone" if back >= LARGE_SHARE else "most of the artifact remains"
     share = f"{back:.0%} of the similarity that it took comes back" if back > 0 else "nothing of it comes back"
@@ -273,10 +288,8 @@ def _percent(share: float | None) -> str:
 
 def _signed(gain: dict[str, float | None]) -> str:
     """A mean gain, and its interval where there is one."""
-    mean, low, high = (gain[part] for part in ("mean", "low", "high"))
-    if mean is None:
-        return ""
-    return f"{mean:+.3f}" if low is None or high is None else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+    values = {part: math.nan if value is None else value for part, value in gain.items()}
+    return f"{Interval(**values):+.3f}"
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def _load(source: Mapping[str, Any]) -> MetaTensor:
         return _meta_tensor(phantom.image, (*phantom.spacing_mm, 1.0), phantom.orientation, name)
     if kind == "slice":
         cut = read_slice(source["path"], source["axis"], source["index"])
-        image = torch.from_numpy(cut.image / np.float32(foreground_scale(cut.image)))[None]
+        magnitude = np.maximum(cut.image, 0)  # interpolation leaves small negative values
+        image = torch.from_numpy(magnitude / np.float32(foreground_scale(magnitude)))[None]
         name = f"{stem(source['path'])}_axis{source['axis']}_slice{source['index']}"
         orientation = "".join(letter for axis, letter in enumerate("RAS") if axis != source["axis"])
         return _meta_tensor(image, (*cut.spacing_mm, cut.thickness_mm), orientation, name)

@@ -69,6 +69,14 @@ def test_a_batch_goes_on_when_scans_fail(study, tmp_path, correct, capsys, monke
     assert "1 corrected, 2 done before, 1 failed" in capsys.readouterr().out
 
 
+def test_a_result_of_before_that_stays_when_its_scan_fails_is_told(study, tmp_path, correct, capsys):
+    assert correct(study, tmp_path / "out", "--no-picture") == 0
+    (study / "a.nii.gz").write_text("no image any more")
+    assert correct(study, tmp_path / "out", "--no-picture") == 1
+    assert "The result of an earlier run still lies there." in capsys.readouterr().out
+    assert (tmp_path / "out" / "a_corrected.nii.gz").exists()
+
+
 def test_what_is_finished_is_not_done_again(study, tmp_path, correct, network, monkeypatch, capsys):
     out = tmp_path / "out"
     assert correct(study, out) == 0

@@ -123,16 +123,25 @@ def test_a_disk_that_refuses_is_said(tmp_path):
         ledger.put({"output": "a.nii"})
 
 
-def test_records_of_another_program_are_refused_and_stay(tmp_path):
-    foreign = b'{"model": "a", "output": "yes"}\nfree text\n'
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b'{"model": "a", "output": "yes"}\nfree text\n',
+        b'{"model": "x", "auc": 0.9}',  # no line end: nor was it cut short
+        b'{"scan": "x", "auc": 0.9}',
+        b"one note",
+    ],
+)
+def test_records_of_another_program_are_refused_and_stay(tmp_path, foreign):
     (tmp_path / "results.jsonl").write_bytes(foreign)
     with pytest.raises(InputError, match="holds no record of corrected scans"):
         Ledger(tmp_path)
     assert (tmp_path / "results.jsonl").read_bytes() == foreign
 
 
-def test_a_first_line_that_was_cut_short_is_no_obstacle(tmp_path):
-    (tmp_path / "results.jsonl").write_bytes(b'{"scan": "in/a.n')
+@pytest.mark.parametrize("line", [b'{"scan": "in/a.n', b'{"sc', b""])
+def test_a_first_line_that_was_cut_short_is_no_obstacle(tmp_path, line):
+    (tmp_path / "results.jsonl").write_bytes(line)
     Ledger(tmp_path).put(record(tmp_path, "b.nii"))
     assert finished(tmp_path, "b.nii")
 

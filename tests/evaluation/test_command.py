@@ -12,6 +12,7 @@ from mocodis_monai import cli
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import Grid, table
 from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.report.findings import OTHER_WEIGHTS
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def test_the_command_writes_its_files_and_prints_the_table(weights, tmp_path, mo
     assert {path.name for path in out.iterdir()} == {"report.html", "summary.json", "cases.csv", "table.md"}
     assert (out / "table.md").read_text().strip() in done.output
     about = json.loads((out / "summary.json").read_text())["about"]
-    assert about["weights"] == "own.pt" and about["quick"] is True
+    assert about["weights"] == "own.pt" and about["quick"] is True and about["released"] is False
+    assert OTHER_WEIGHTS in (out / "table.md").read_text()  # they may have been trained on what is "held out"
     assert str(tmp_path) not in (out / "report.html").read_text()  # a path may name a person
 
 

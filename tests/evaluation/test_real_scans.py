@@ -267,6 +267,7 @@ def files_of(*contents_and_names: str) -> list[dict[str, str]]:
         ({"files": [{"subject": "a", "content": "moved", "path": "moved.nii.gz", "sha256": ["0"]}]}, "has sha256"),
         ({"root": ["a"]}, "the manifest has root"),
         ({"files": None}, "a list `files`"),
+        ({"region": "knee | T1"}, r"'knee \| T1' is the region"),
     ],
 )
 def test_an_unfit_manifest_says_what_is_wrong(pair, tmp_path, changes, message):

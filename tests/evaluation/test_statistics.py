@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mocodis_monai.evaluation import METRICS, Row, paired_interval, summarise
+from mocodis_monai.evaluation import METRICS, Interval, Row, paired_interval, summarise
 from mocodis_monai.evaluation.summaries import population
 
 
@@ -55,6 +55,12 @@ def test_below_five_subjects_there_is_a_mean_but_no_interval(gains):
     interval = paired_interval(gains, [str(k) for k in range(len(gains))])
     assert interval.mean == pytest.approx(np.mean(gains))
     assert np.isnan(interval.low) and np.isnan(interval.high)
+
+
+def test_a_gain_in_a_table_has_the_interval_that_it_has():
+    assert f"{Interval(0.0123, -0.0041, 0.02):+.3f}" == "+0.012 [-0.004, +0.020]"
+    assert f"{Interval(0.0123, float('nan'), float('nan')):+.2f}" == "+0.01"
+    assert f"{Interval(*3 * [float('nan')]):+.2f}" == ""
 
 
 def test_equal_gains_and_no_gains():

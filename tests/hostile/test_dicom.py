@@ -177,6 +177,61 @@ def test_one_series_gives_one_folder_that_holds_nothing_else(tmp_path, correct, 
     assert (record["phase_encode_axis"], record["slice_axis"]) == (0, 2)
 
 
+@pytest.mark.parametrize("option", ["--picture", "--report"])
+def test_nothing_else_is_put_into_a_corrected_series(tmp_path, correct, capsys, option):
+    make_series(tmp_path / "in", STORED)
+    assert correct(tmp_path / "in", tmp_path / "out") == 0
+    before = contents(tmp_path)
+    inside = tmp_path / "out" / ("p.png" if option == "--picture" else "r.html")
+    assert correct(tmp_path / "in", tmp_path / "out", option, inside) == 1
+    assert "is to hold the corrected DICOM series alone" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_what_a_file_manager_leaves_does_not_undo_a_corrected_series(tmp_path, correct, capsys):
+    for k in range(2):
+        make_series(tmp_path / "study" / f"s{k}", STORED)
+    assert correct(tmp_path / "study", tmp_path / "out") == 0
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / "out" / "s1_corrected" / name).write_text("litter")
+    assert correct(tmp_path / "study", tmp_path / "out") == 0
+    assert "0 corrected, 2 done before" in capsys.readouterr().out
+    assert correct(tmp_path / "study", tmp_path / "out", "--fidelity", 0.5) == 0  # and it can be replaced
+
+
+def test_a_series_that_is_left_alone_in_its_folder_keeps_its_place(tmp_path, correct, capsys):
+    for k in range(2):
+        make_series(tmp_path / "study" / f"s{k}", STORED)
+    assert correct(tmp_path / "study", tmp_path / "out") == 0
+    shutil.rmtree(tmp_path / "study" / "s0")
+    for file in (tmp_path / "study" / "s1").iterdir():
+        file.rename(tmp_path / "study" / file.name)
+    assert correct(tmp_path / "study", tmp_path / "out") == 0
+    assert "1 corrected" in capsys.readouterr().out
+    kept = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
+    assert kept == {"s0_corrected", "s1_corrected", "study_corrected"}
+
+
+def test_many_series_do_not_go_into_one_that_was_corrected(tmp_path, correct, capsys):
+    make_series(tmp_path / "one", STORED)
+    assert correct(tmp_path / "one", tmp_path / "out") == 0
+    for k in range(2):
+        make_series(tmp_path / "study" / f"s{k}", STORED)
+    before = contents(tmp_path / "out")
+    assert correct(tmp_path / "study", tmp_path / "out") == 1
+    assert "holds the corrected series of an earlier run" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("output", [".", ".."])
+def test_the_current_folder_is_no_name_for_a_series(tmp_path, correct, capsys, monkeypatch, output):
+    make_series(tmp_path / "in", STORED)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert correct(tmp_path / "in", output) == 1
+    assert "Give the name of a folder to make" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("taken", ["file.txt", "folder/file.txt", "series.nii.gz"])
 def test_an_output_that_is_taken_or_misnamed_is_refused(tmp_path, correct, capsys, taken):
     make_series(tmp_path / "in", STORED)
@@ -197,8 +252,16 @@ def test_a_file_is_a_scan_too(tmp_path, correct):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["IM000001.dcm"]
 
 
+@pytest.mark.parametrize(("name", "message"), [("a.dcm", "damaged one"), ("a.txt", "no DICOM file, and the name does not end in .nii")])
+def test_a_file_that_is_no_scan_is_named_before_its_output(tmp_path, correct, capsys, name, message):
+    (tmp_path / name).write_bytes(bytes(300))
+    assert correct(tmp_path / name, tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert message in said and name in said
+
+
 def test_gzip_of_dicom_is_no_dicom(tmp_path, correct, capsys):
     (path,) = make_series(tmp_path / "in", STORED[..., :1])
     (tmp_path / "scan.dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
     assert correct(tmp_path / "scan.dcm.gz", tmp_path / "out") == 1
-    assert "out" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "scan.dcm.gz: no DICOM file, and the name does not end in .nii" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -140,6 +140,11 @@ def test_the_paired_metric_is_the_mean_over_images_inside_their_foreground(metri
     assert running.aggregate().item() == pytest.approx(wanted, abs=1e-5)
 
 
+def test_edges_are_those_of_one_channel():
+    with pytest.raises(ValueError, match=r"need the shape \(B, 1, \*spatial\)"):
+        ForegroundAES()(torch.rand(1, 2, 16, 16))
+
+
 def test_the_metric_without_reference_looks_at_no_target(images):
     image = torch.from_numpy(images[0])[None, None]
     running = ForegroundAES()

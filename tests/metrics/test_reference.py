@@ -140,6 +140,7 @@ def test_the_metric_is_the_mean_over_images_inside_their_foreground(metric, meas
 
 
 @pytest.mark.parametrize("metric", [ForegroundSSIM, ForegroundPSNR])
-def test_shapes_must_agree(metric):
+@pytest.mark.parametrize("shapes", [((1, 1, 8, 8), (1, 1, 8, 9)), ((1, 2, 8, 8), (1, 2, 8, 8))])
+def test_shapes_must_agree_and_have_one_channel(metric, shapes):
     with pytest.raises(ValueError, match="both need one shape"):
-        metric()(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 9))
+        metric()(*map(torch.rand, shapes))

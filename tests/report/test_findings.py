@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mocodis_monai.report.findings import markdown, verdict
+from mocodis_monai.report.findings import OTHER_WEIGHTS, markdown, verdict
 
 HEAD = "held-out regions"
 
@@ -68,6 +68,18 @@ def test_what_is_gained_what_is_lost_and_what_nobody_can_tell():
 def test_how_much_remains(after, words):
     gain = interval(after - 0.6, after - 0.61, after - 0.59)
     assert words in " ".join(verdict(summary({"severe": (0.6, after, gain)})))
+
+
+def test_of_real_pairs_no_share_of_the_similarity_is_called_motion():
+    (gain, spoilt) = verdict(summary({"pairs": (0.7, 0.72, interval(0.02, 0.01, 0.03))}))
+    assert "raises SSIM at real motion (+0.020" in gain
+    assert spoilt == "At real motion 25% of the cases are made worse."
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_what_is_held_out_is_said_to_be_meant_of_the_released_weights(released):
+    found = summary({"severe": (0.6, 0.64, interval(0.04, 0.03, 0.05))}, released=released)
+    assert (OTHER_WEIGHTS in verdict(found)) is (OTHER_WEIGHTS in markdown(found)) is not released
 
 
 def test_an_interval_that_does_not_exist_is_not_sure():
