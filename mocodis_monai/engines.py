@@ -206,7 +206,7 @@ def descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
         raise FloatingPointError(
             f"loss is {loss.item()} at iteration {engine.state.iteration}; it must be finite. Lower the learning rate."
         )
-    engine.optimizer.zero_grad(set_to_none=True)
+    engine.network.zero_grad(set_to_none=True)  # of weights that are in no optimiser too: they would count in the clip
     loss.backward()
     trained = [weight for weight in engine.network.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM, error_if_nonfinite=True)

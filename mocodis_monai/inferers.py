@@ -114,7 +114,7 @@ class VolumeCorrector:
         on_progress: Callable[[int, int], None] | None = None,
         phase_encode_axis: int | None = None,
     ) -> VolumeCorrection:
-        """Correct a volume; slices of air come back as they are.
+        """Correct a volume; slices of air, and those that the gate holds for still, come back as they are, to the bit.
 
         Args:
             data: (x, y, z).
@@ -135,7 +135,7 @@ class VolumeCorrector:
         foreground = foreground_mask(data[None])[0]
         filled = foreground.movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
         images = {name: torch.zeros_like(slices) for name in ("uncertainty", "artifact_map")}
-        images["corrected"] = slices.clone()
+        corrected = data.float().movedim(axis, 0).clone()
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
         with tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress) as bar:
             for number, batch in enumerate(filled.split(self.batch_size) if len(filled) else ()):
@@ -145,15 +145,15 @@ class VolumeCorrector:
                 for name, whole in images.items():
                     whole[batch] = getattr(result, name).squeeze(1).float().cpu()
                 score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
+                changed = gate[batch] > 0  # the others stay what they are, to the bit
+                corrected[batch[changed]] = scale * result.corrected.squeeze(1).float().cpu()[changed]
                 bar.update(len(batch))
                 if on_progress is not None:
                     on_progress(number * self.batch_size + len(batch), len(filled))
-        for name in images.keys() - {"artifact_map"}:
-            images[name] *= scale
         volumes = {name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}
         return VolumeCorrection(
-            corrected=volumes["corrected"],
-            uncertainty=volumes["uncertainty"],
+            corrected=corrected.movedim(0, axis).contiguous(),
+            uncertainty=scale * volumes["uncertainty"],
             artifact_map=volumes["artifact_map"],
             motion_score_mm=score,
             gate=gate,

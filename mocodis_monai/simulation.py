@@ -57,8 +57,8 @@ def simulate_volume(
     shape = volume.data.shape
     motion = dict(result["image"].meta["motion"])
     motion |= {"phase_encode_axis": phase_encode_axis, "seed": seed}  # the axis of the file, not of the slice
-    if isinstance(motion.get("trajectory"), str):  # MONAI's meta holds it as text, so that it collates
-        motion["trajectory"] = json.loads(motion["trajectory"])
+    for name in ("trajectory", "scan"):  # MONAI's meta holds them as text, so that they collate
+        motion[name] = json.loads(motion[name]) if motion[name] else {}
     return Simulation(moved.reshape(shape), target.reshape(shape), motion)
 
 

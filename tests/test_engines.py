@@ -246,6 +246,18 @@ def test_gradients_are_clipped(small_corrector, batch, codes_iterations):
     assert norm.item() == pytest.approx(MAX_GRADIENT_NORM, rel=1e-3)
 
 
+def test_gradients_of_weights_that_no_optimiser_has_do_not_pile_up(small_corrector, batch):
+    network, norms = small_corrector(guidance=1.0), []
+    trainer = trainer_of(network, CorrectorStep(0, guidance=1.0), CorrectionLoss(), 3 * [batch])
+    trainer.optimizer = torch.optim.SGD(network.fidelity_branch.parameters(), lr=0.0)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED,
+        lambda: norms.append(sum(w.grad.norm().item() for w in network.prior.parameters() if w.grad is not None)),
+    )
+    trainer.run()
+    assert norms[0] > 0 and norms == pytest.approx(3 * norms[:1])
+
+
 def test_batches_are_taken_apart_by_name(batch, image_pair):
     pair = prepare_twins(batch, torch.device("cpu"))
     assert torch.equal(pair.moved, image_pair.moved) and torch.equal(pair.clean, image_pair.clean)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 from torch import nn
 
+from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.inferers import SliceInferer2D, VolumeCorrector, VolumeInferer, thickest_axis
 from mocodis_monai.networks import Correction
 
 
 class Recorder(nn.Module):
-    """Stands in for the corrector: doubles the image and keeps what it was given."""
+    """Stands in for the corrector: doubles the image, takes it for the artifact map, and keeps what it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: float = 0.25) -> None:
         super().__init__()
+        self.gate = gate
         self.weight = nn.Parameter(torch.zeros(1))
         self.batches: list[torch.Tensor] = []
         self.options: list[dict] = []
@@ -25,7 +29,7 @@ class Recorder(nn.Module):
         self.batches.append(image)
         self.options.append(options)
         score = image.flatten(1).amax(1)
-        return Correction(2 * image, 0.5 * image, score, torch.ones_like(image), torch.full_like(score, 0.25))
+        return Correction(2 * image, 0.5 * image, score, image, torch.full_like(score, self.gate))
 
 
 @pytest.fixture
@@ -72,11 +76,16 @@ def test_tissue_is_corrected_and_air_comes_back_as_it_was(volume):
     assert len(tissue) > 5 and len(air) > 5
     torch.testing.assert_close(result.corrected[..., tissue], 2 * volume[..., tissue])
     # Divided by the scale and multiplied again: one rounding each.
-    torch.testing.assert_close(result.corrected[..., air], volume[..., air], rtol=3e-7, atol=0)
+    assert torch.equal(result.corrected[..., air], volume[..., air])
     torch.testing.assert_close(result.uncertainty[..., tissue], 0.5 * volume[..., tissue])
     assert (result.gate[tissue] > 0).all() and not result.gate[air].any()
     assert (result.motion_score_mm[tissue] > 0).all() and result.motion_score_mm[air].isnan().all()
     assert not result.uncertainty[..., air].any() and not result.artifact_map[..., air].any()
+
+
+def test_what_the_gate_holds_for_still_comes_back_to_the_bit(volume):
+    result = VolumeCorrector(Recorder(gate=0.0), 2).correct(volume, (1.0, 1.0, 1.0))
+    assert torch.equal(result.corrected, volume)
 
 
 def test_the_network_sees_one_scale_whatever_the_unit(volume):
@@ -171,7 +180,11 @@ def test_slices_come_back_as_float32_tensors():
 def test_threads_share_a_network_whose_weights_stay_where_they_are(volume, small_corrector):
     network = small_corrector()
     before = {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()}
-    VolumeCorrector(network, slice_axis=2).correct(volume, (1, 1, 1))
+    alone = VolumeCorrector(network, slice_axis=2).correct(volume, (1, 1, 1)).corrected
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(VolumeCorrector(network, slice_axis=2).correct, volume, (1, 1, 1)) for _ in range(2)]
+        for done in work:
+            torch.testing.assert_close(done.result().corrected, alone)
     assert {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()} == before
 
 
@@ -185,6 +198,8 @@ def test_the_inferer_does_not_cut_across_the_phase_encode_axis(volume, phase, wa
 
 def test_score_and_surprise_of_a_volume_are_those_of_its_tissue(volume):
     found = VolumeCorrector(Recorder()).correct(volume, (1.0, 1.0, 1.0))
-    assert found.surprise_nats == pytest.approx(float(found.artifact_map[volume > 100].mean()))
-    assert found.median_score_mm == pytest.approx(float(found.motion_score_mm.nanmedian()))
+    scaled, tissue = volume / foreground_scale(volume), foreground_mask(volume[None])[0]
+    assert found.surprise_nats == pytest.approx(float(scaled[tissue].mean()), rel=1e-5)
+    scores = scaled.amax((0, 1))[tissue.any(0).any(0)]
+    assert found.median_score_mm == pytest.approx(float(scores.median()))
     assert found.foreground.any() and not found.foreground.all()

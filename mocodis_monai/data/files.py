@@ -139,7 +139,8 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside ``paths``; renamed to them together at the end, or removed on any failure.
+    """Temporary names beside ``paths``; renamed to them together at the end, or removed on any failure: then what was
+    there before is there again.
 
     What is made under a name may be a file or a folder. What an earlier run that was killed left behind of the
     same outputs is removed.
@@ -148,7 +149,7 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
         InputError: the disk refuses to write or rename.
     """
     token = uuid.uuid4().hex[:12]
-    placed: list[Path] = []
+    placed: list[tuple[Path, Path | None]] = []
     for path in paths:
         if not path.name.startswith(_PREFIX):
             for orphan in path.parent.glob(f"{_head(path)}*"):
@@ -159,14 +160,18 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for temporary in temporaries:
             _sync(temporary)
         for temporary, path in zip(temporaries, paths):
-            _replace(temporary, path)
-            placed.append(path)
+            placed.append((path, _replace(temporary, path)))
     except BaseException as error:
-        for path in (*temporaries, *placed):
-            _remove(path)
+        for temporary in temporaries:
+            _remove(temporary)
+        for path, aside in reversed(placed):
+            _take_back(path, aside)
         if isinstance(error, OSError):
             raise not_written(", ".join(str(p) for p in paths), error) from error
         raise
+    for _, aside in placed:
+        if aside is not None:
+            _remove(aside)
 
 
 def reason(error: BaseException) -> str:
@@ -187,15 +192,39 @@ def _head(path: Path) -> str:
     return f"{_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    """Rename; a folder cannot replace one that has files, so the old one first steps aside."""
-    if not (temporary.is_dir() and path.is_dir()):
-        temporary.replace(path)
-        return
+def _replace(temporary: Path, path: Path) -> Path | None:
+    """Rename; where the old one is kept meanwhile, None if there was none or the disk knows no links.
+
+    A folder cannot replace one that has files, so the old one steps aside first; a file is replaced at once.
+    """
     aside = temporary.with_name(f"{temporary.name}-old")
+    if not (temporary.is_dir() and path.is_dir()):
+        kept = _link(path, aside)
+        temporary.replace(path)
+        return kept
     path.replace(aside)
-    temporary.replace(path)
-    _remove(aside)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        aside.replace(path)
+        raise
+    return aside
+
+
+def _link(path: Path, aside: Path) -> Path | None:
+    try:
+        os.link(path, aside, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        return None
+    return aside
+
+
+def _take_back(path: Path, aside: Path | None) -> None:
+    """Undo :func:`_replace`."""
+    if aside is None or path.is_dir():
+        _remove(path)
+    if aside is not None:
+        aside.replace(path)
 
 
 def _sync(path: Path) -> None:

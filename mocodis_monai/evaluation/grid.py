@@ -176,8 +176,8 @@ def load_record(record: Record) -> MetaTensor:
 def _simulate(cell: Cell, record: Record, clean: MetaTensor, displacement_mm: float) -> Case | None:
     """A moved image; None where the motion cannot reach the score in this subject.
 
-    The draw depends on the case and the family alone: each subject moves in its own way, with every displacement in
-    the same.
+    The draw begins with the case and the family: each subject moves in its own way, with every displacement in the same
+    unless that would ask for poses out of reach, and another is drawn.
     """
     simulate = RandKSpaceMotiond(
         "image",

@@ -31,7 +31,7 @@ def foreground_ssim(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> 
         image, target, mask: ``(H, W)`` or ``(H, W, slices)``.
 
     Returns:
-        NaN where a side is shorter than the window of 11 pixels.
+        NaN where a side is shorter than the window of 11 pixels, and for no mask.
     """
     if min(image.shape[:2]) < SSIM_WINDOW:
         return float("nan")
@@ -51,13 +51,20 @@ def _ssim_map(image: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def foreground_psnr(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB over ``mask`` of (*spatial) arrays; 100 dB for equal images."""
+    """Peak signal-to-noise ratio in dB over ``mask`` of (*spatial) arrays; 100 dB for equal images, NaN for no mask."""
+    if not mask.any():
+        return float("nan")
     difference = percentile_scaled(image, target)[mask] - percentile_scaled(target, target)[mask]
     return float(-10 * np.log10(max(np.square(difference, dtype=np.float64).mean(), 1e-10)))
 
 
 def foreground_nmse(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-    """Squared error over ``mask`` relative to the target's energy there, as in fastMRI; 0 for equal images."""
+    """Squared error over ``mask`` relative to the target's energy there, as in fastMRI.
+
+    0 for equal images, NaN for no mask.
+    """
+    if not mask.any():
+        return float("nan")
     image, target = (percentile_scaled(part, target)[mask].astype(np.float64) for part in (image, target))
     return float(np.square(image - target).sum() / max(np.square(target).sum(), np.finfo(np.float64).tiny))
 
@@ -73,12 +80,12 @@ def foreground_vif(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> f
         image, target, mask: ``(H, W)`` or ``(H, W, slices)``.
 
     Returns:
-        NaN where a side is shorter than 41 pixels, for which the measure is not defined.
+        NaN where a side is shorter than 41 pixels, for which the measure is not defined, and for no mask.
     """
     # torchmetrics takes two seconds to import, and only an evaluation needs it.
     from torchmetrics.functional.image import visual_information_fidelity
 
-    if min(image.shape[:2]) < VIF_WINDOW:
+    if min(image.shape[:2]) < VIF_WINDOW or not mask.any():
         return float("nan")
     pair = [np.where(mask, 255 * percentile_scaled(part, target), 0) for part in (image, target)]
     slices = [np.moveaxis(part.reshape(*part.shape[:2], -1), 2, 0) for part in (*pair, mask)]

@@ -58,6 +58,7 @@ def plan_acquisition(
     slice_axis: int | None = None,
     num_packages: int = 1,
     rng: np.random.RandomState | None = None,
+    echo_bands: bool = False,
 ) -> Acquisition:
     """Share the samples of k-space out among the shots.
 
@@ -66,6 +67,11 @@ def plan_acquisition(
     from the centre, the negative one of two first, in contiguous blocks of that ranking; ``random`` cuts a permutation
     into blocks. With two phase-encode axes the same goes for the samples of the (ky, kz) plane: ``linear`` and
     ``interleaved`` count them line by line of the first axis, ``centric`` by the elliptic radius, k over size.
+
+    With ``echo_bands``, as in turbo spin echo, each echo has a contiguous block of this ranking instead of each shot:
+    line n of the ranking is echo ``n // num_shots``. So the decay along a train changes smoothly across k-space, and a
+    still object gets no ghosts. ``linear`` is then ``interleaved``, and ``random`` deals the lines of an echo out to
+    the shots at random.
 
     2D multi-slice: slice z belongs to package ``z % num_packages``. A package is acquired in ``num_shots`` shots of
     all its slices, then the next one, so that there are ``num_packages * num_shots`` shots in all.
@@ -78,6 +84,7 @@ def plan_acquisition(
         slice_axis: spatial axis across the slices of a 2D multi-slice acquisition.
         num_packages: 1 acquires all slices side by side, the number of slices acquires one after the other.
         rng: where the order ``random`` draws from.
+        echo_bands: for an acquisition whose signal decays along the echo train.
 
     Raises:
         ValueError: for more shots than samples, an axis that is not there or given twice, an unknown order, more
@@ -92,7 +99,7 @@ def plan_acquisition(
             f"num_shots: got {num_shots} for {samples} phase-encode lines; allowed is 1 to {samples}, since every shot "
             "acquires at least one line. Lower num_shots or choose a longer phase-encode axis."
         )
-    shot, echo = (part.reshape(sizes) for part in _share_out(sizes, num_shots, line_order, rng))
+    shot, echo = (part.reshape(sizes) for part in _share_out(sizes, num_shots, line_order, rng, echo_bands))
     if slice_axis is None:
         _check_packages(num_packages, 1)
         return Acquisition(axes, None, shot, echo)
@@ -137,16 +144,12 @@ def t2_decay(num_echoes: int, echo_spacing_ms: float, t2_ms: float) -> Tensor:
 
 
 def _share_out(
-    sizes: Sequence[int], num_shots: int, line_order: str, rng: np.random.RandomState | None
+    sizes: Sequence[int], num_shots: int, line_order: str, rng: np.random.RandomState | None, echo_bands: bool
 ) -> tuple[Tensor, Tensor]:
     """Shot and echo of every sample of the raster, each ``(samples,)`` long."""
     samples = math.prod(sizes)
-    number = torch.arange(samples)
-    if line_order == "interleaved":
-        return number % num_shots, number // num_shots
-    if line_order == "linear":
-        rank = number
-    elif line_order == "centric":
+    rank = torch.arange(samples)
+    if line_order == "centric":
         rank = _radius(sizes).argsort(stable=True).argsort()
     elif line_order == "random":
         if rng is None:
@@ -154,9 +157,12 @@ def _share_out(
                 "rng: got None; the line_order 'random' draws from a np.random.RandomState. Give one, or choose "
                 "another order."
             )
-        rank = torch.from_numpy(rng.permutation(samples)).long()
-    else:
+        drawn = rng.permutation(samples)
+        rank = torch.from_numpy(np.lexsort((drawn, rank // num_shots)).argsort() if echo_bands else drawn).long()
+    elif line_order not in LINE_ORDERS:
         raise ValueError(f"line_order: got {line_order!r}; allowed is one of {LINE_ORDERS}. Choose one of these.")
+    if echo_bands or line_order == "interleaved":
+        return rank % num_shots, rank // num_shots
     shot = rank * num_shots // samples
     # The first rank of shot s is the least whole number of at least s * samples / num_shots.
     return shot, rank - (shot * samples + num_shots - 1) // num_shots

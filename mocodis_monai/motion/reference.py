@@ -24,6 +24,8 @@ from .trajectory import RigidTrajectory, is_still
 # image.
 _GRID = {2: 64, 3: 40}
 _STEPS = 3
+# A step that turns farther is no refinement: a round image has nothing to hold on to.
+_LONGEST_TURN_DEG = 10.0
 
 # Shifts searched for the last refinement, in pixels of that grid.
 _PEAK_REACH_PX = 2.0
@@ -98,7 +100,7 @@ def _identity(spatial_dims: int) -> RigidTrajectory:
 
 
 def _register(clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> RigidTrajectory:
-    """Gauss-Newton steps from ``pose``; the pose is kept where the image has nothing to hold on to."""
+    """Gauss-Newton steps from ``pose``; it is kept from where on the image has nothing to hold on to."""
     dims = pose.spatial_dims
     shape = clean.shape[-dims:]
     grid = [min(size, _GRID[dims]) for size in shape]
@@ -110,12 +112,14 @@ def _register(clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: S
         view = simulate_motion(template, pose, at_once, coarse_mm).real
         columns = torch.stack([view, *_pose_derivatives(view, coarse_mm)]).flatten(1).double()
         normal, right = columns @ columns.T, columns @ fixed.flatten().double()
-        # A trace of damping keeps a blank or a radially symmetric image solvable.
+        # A trace of damping keeps a blank image solvable.
         damping = 1e-6 * normal.diagonal().clamp_min(normal.diagonal().max() * 1e-9 + 1e-30)
         solution = torch.linalg.solve(normal + damping.diag(), right)
         if solution[0] <= 0:
             break
         step = (solution[1:] / solution[0]).cpu()
+        if step[dims:].abs().sum() > _LONGEST_TURN_DEG:
+            break
         pose = RigidTrajectory(pose.translation_mm + step[:dims], pose.rotation_deg + step[dims:])
     return _shift_to_peak(simulate_motion(template, pose, at_once, coarse_mm).real, fixed, pose, coarse_mm)
 

@@ -30,6 +30,9 @@ LEAST_MILD_MM, MOST_EXTREME_MM = 0.3, 8.0
 anything of the image is left.
 """
 
+TOLERANCE = 0.01
+"""Share of a score to within which it is met."""
+
 # Tissue is what is brighter than this share of the image's bright end; the rest is air with its noise.
 _FOREGROUND_SHARE = 0.1
 
@@ -79,7 +82,8 @@ def displacement_range(displacement_mm: str | float | Sequence[float]) -> Displa
             )
         ends = [LEAST_MILD_MM, *(upper for _, upper in SEVERITY_BANDS[:-1]), MOST_EXTREME_MM]
         number = names.index(displacement_mm)
-        return DisplacementRange(ends[number], ends[number + 1])
+        # Drawn off the ends, so that the score that is met lies in the band that was asked for.
+        return DisplacementRange(ends[number] * (1 + TOLERANCE), ends[number + 1] * (1 - TOLERANCE))
     ends = [float(mm) for mm in (displacement_mm if isinstance(displacement_mm, Sequence) else [displacement_mm] * 2)]
     if len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
         raise ValueError(
@@ -261,7 +265,7 @@ def scale_to_displacement(
     for _ in range(20):
         scaled = scale_motion(motion, factor)
         reached = motion_severity(scaled, *scored).displacement_mm
-        if abs(reached - displacement_mm) <= 0.01 * displacement_mm:
+        if abs(reached - displacement_mm) <= TOLERANCE * displacement_mm:
             return scaled
         factor *= displacement_mm / reached
     raise ValueError(

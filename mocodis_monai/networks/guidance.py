@@ -83,6 +83,8 @@ def guide(
             answer = _blend(local, prior.predict(_most_likely(answer), seen), strength)
         known = _most_likely(answer)
         strength = strength * familiarity(prior, known)
+    # Older torch would take the weights that autocast rounded above, without gradients, for those of this pass.
+    torch.clear_autocast_cache()
     answer = _blend(local, prior.predict(known, seen), strength)
     return LevelLogits(
         join(answer.coarse, corners, window, evidence.coarse.float()).log_softmax(1),

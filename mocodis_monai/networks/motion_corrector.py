@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.layers.simplelayers import GaussianFilter
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,9 +29,7 @@ from mocodis_monai.networks.results import (
     indices_of,
     twins_of,
 )
-
-UNCERTAINTY_SIGMA = 2.0
-"""Of the Gaussian, in pixels, that the uncertainty map is smoothed with: of 2, 4 and 8 it ranked the errors best."""
+from mocodis_monai.networks.uncertainty import uncertainty_of
 
 
 class MotionCorrector(nn.Module):
@@ -127,7 +124,7 @@ class MotionCorrector(nn.Module):
         corrected = self._as_far_as(image, self._careful(posterior, refined, codes_only, fidelity), gate)
         return Correction(
             corrected=corrected,
-            uncertainty=self._doubt(image, corrected, self._crop(codes_only, image).clamp(min=0)),
+            uncertainty=uncertainty_of(image, corrected, self._crop(codes_only, image).clamp(min=0)),
             motion_score_mm=posterior.score_px * spacing_mm,
             artifact_map=self._crop(self._surprise(posterior), image),
             gate=gate,
@@ -285,11 +282,6 @@ class MotionCorrector(nn.Module):
         """From ``image`` to the padded ``result``, a magnitude too, as far as the gate (B,) is open."""
         magnitude = self._crop(result, image).clamp(min=0).to(image.dtype)
         return torch.lerp(image, magnitude, self._per_image(gate).to(image.dtype))
-
-    def _doubt(self, image: torch.Tensor, corrected: torch.Tensor, codes_only: torch.Tensor) -> torch.Tensor:
-        """How far the result lies from what the codes draw and from the input, smoothed, (B, 1, *spatial)."""
-        apart = abs(corrected - codes_only) + abs(corrected - image)
-        return GaussianFilter(self.spatial_dims, UNCERTAINTY_SIGMA).to(image.device)(apart.float())
 
     def _surprise(self, posterior: Posterior) -> torch.Tensor:
         """Mean over both levels of the NLL (nats) of the image's own codes, (B, 1, *spatial)."""

@@ -78,7 +78,10 @@ class VectorQuantizer(nn.Module):
                 self._start_from(flat)
             indices = self.nearest(flat)
             embedding = self.embed(indices.reshape(sites.shape[:-1]))
-            count = torch.bincount(indices, minlength=self.num_embeddings).float()
+            # As torch.bincount, whose shape would hang on the data and break a compiled graph.
+            count = torch.zeros(self.num_embeddings, device=indices.device).index_add_(
+                0, indices, torch.ones(len(indices), device=indices.device)
+            )
             if self.training:
                 count = self._learn(flat, indices, count)
             commitment_loss = F.mse_loss(latents, embedding.detach())

@@ -93,12 +93,12 @@ class KSpaceMotion(IrreversibleMotion):
         receiver: phase, coils and noise, a ``ReceiverOptions`` or a mapping of its fields.
         echo_train: T2 decay within a shot, an ``EchoTrain`` or a mapping of its fields.
         complex_output: give the complex image instead of its magnitude.
-        seed: of the line order ``random``, the object phase and the noise.
+        seed: of the line order ``random``, the phase and the noise: the same for every image.
         spacing_mm: voxel size; None takes it from the affine of a MetaTensor, 1 mm for an image without one.
         family: name of the motion for the metadata.
 
     Raises:
-        TypeError: for an image that is not floating point.
+        TypeError: for an image that is neither float32 nor float64.
         ValueError: for a trajectory, an axis, an order, a spacing or values that do not fit.
     """
 
@@ -140,22 +140,23 @@ class KSpaceMotion(IrreversibleMotion):
         cls, motion: RigidTrajectory | Deformation, scan: Scan, spacing_mm: Sequence[float] | None, family: str
     ) -> KSpaceMotion:
         """The transform of a motion and a :class:`Scan`."""
-        options = scan._asdict()
-        return cls(motion, options.pop("phase_encode_axes"), **options, spacing_mm=spacing_mm, family=family)
+        made = cls(motion, scan.phase_encode_axes, spacing_mm=spacing_mm, family=family)
+        made.scan = scan
+        return made
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> KSpaceMotion:
-        """The transform that made a sample, from its ``meta["motion"]``.
+        """The transform that made a sample, from its ``meta["motion"]`` or the file of ``mocodis simulate``.
 
         Raises:
-            ValueError: the sample has no motion.
+            ValueError: the sample was left as it was.
         """
-        if metadata["family"] == "none":
-            raise ValueError("metadata: got family 'none', a sample without motion; there is nothing to replay.")
-        numbers = json.loads(metadata["trajectory"])
+        if not metadata["scan"]:
+            raise ValueError("metadata: got an empty scan, of an image left as it was. There is nothing to replay.")
+        numbers, scan = (_as_mapping(metadata[name]) for name in ("trajectory", "scan"))
         spacing_mm = numbers.pop("spacing_mm")
         motion = from_numbers(numbers) if "modes" in numbers else _rigid(numbers)
-        return cls.from_scan(motion, Scan.from_numbers(json.loads(metadata["scan"])), spacing_mm, metadata["family"])
+        return cls.from_scan(motion, Scan.from_numbers(scan), spacing_mm, metadata["family"])
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the moved image, ``(C, H, W)`` or ``(C, H, W, D)`` as the input."""
@@ -208,13 +209,17 @@ class KSpaceMotion(IrreversibleMotion):
             "family": self.family,
             "displacement_mm": displacement_mm,
             "corrupted_line_fraction": corrupted_line_fraction,
-            "severity": band_of(displacement_mm),
+            "severity": band_of(displacement_mm) if displacement_mm > 0 else "none",
             "phase_encode_axis": self.scan.phase_encode_axes[0],
             "num_shots": motion.num_shots,
             "line_order": self.scan.line_order,
             "trajectory": json.dumps({**numbers, "spacing_mm": list(spacing_mm)}),
             "scan": json.dumps(self.scan.to_numbers()),
         }
+
+
+def _as_mapping(numbers: str | Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(numbers) if isinstance(numbers, str) else dict(numbers)
 
 
 def _as_motion(motion: RigidTrajectory | Deformation | str | os.PathLike[str]) -> RigidTrajectory | Deformation:

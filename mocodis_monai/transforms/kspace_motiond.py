@@ -22,7 +22,8 @@ __all__ = ["RandKSpaceMotionD", "RandKSpaceMotionDict", "RandKSpaceMotiond"]
 class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion):
     """Dictionary version of :class:`RandKSpaceMotion`; all keys are acquired during the same motion.
 
-    The motion is drawn for the first key: its number of lines, and its spectrum for the score.
+    The motion is drawn for the first key: its number of lines, and its spectrum for the score. It is the same along
+    the axes of the arrays: give all keys one orientation, with ``Orientationd`` for instance. Noise is each key's own.
 
     Args:
         keys: images to move; the moved image replaces each.
@@ -73,12 +74,10 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Return a copy of the dictionary with moved images, and targets and scores where keys were given."""
         d = dict(data)
-        drawn = False
-        for key, target_key, displacement_key in self.key_iterator(
-            d, self.target_keys, self.displacement_keys
-        ):
-            sample = self.rand_motion.simulate(d[key], target_key is not None, randomize=not drawn)
-            drawn = True
+        self.rand_motion.prob = self.prob  # a schedule may have changed it
+        together = enumerate(self.key_iterator(d, self.target_keys, self.displacement_keys))
+        for number, (key, target_key, displacement_key) in together:
+            sample = self.rand_motion.simulate(d[key], target_key is not None, number == 0, image_number=number)
             d[key] = sample.image
             if sample.target is not None:
                 d[target_key] = sample.target

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import affine_to_spacing
@@ -15,6 +16,8 @@ from torch import Tensor
 from mocodis_monai.data.nifti import NEGATIVE_TOLERANCE
 from mocodis_monai.motion import BodyAxes
 
+# Of the largest entry of an affine: what is above it counts as a direction of its axis.
+_TILT = 0.01
 # Letter -> place of the direction in BodyAxes, and +1 where the axis grows toward superior, anterior, right.
 _DIRECTIONS = {"S": (0, 1), "I": (0, -1), "A": (1, 1), "P": (1, -1), "R": (2, 1), "L": (2, -1)}
 
@@ -31,11 +34,19 @@ def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:
 def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
     """Voxel size along each spatial axis of a channel-first image: as given, else from the affine, else 1
     mm.
+
+    Raises:
+        ValueError: the affine is that of a cut through a tilted volume, which does not tell.
     """
     dims = img.ndim - 1
     if spacing_mm is not None:
         return [float(mm) for mm in spacing_mm]
     if isinstance(img, MetaTensor):
+        if _is_cut(img) and (abs(img.affine[:dims, :dims]) > _TILT * img.affine.abs().max()).sum() != dims:
+            raise ValueError(
+                "spacing_mm: got None; SqueezeDim has left of a tilted volume's affine too little to tell the voxel "
+                "size. Give spacing_mm."
+            )
         # A 2D image has a 4 x 4 affine too; its first columns belong to its spatial axes.
         return affine_to_spacing(img.affine, r=3, suppress_zeros=False)[:dims].tolist()
     return [1.0] * dims
@@ -43,6 +54,9 @@ def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
 
 def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
     """Directions of the body along the spatial axes: from the letters given, else from the affine; None unknown.
+
+    Of a slice that ``SqueezeDim`` has cut nothing is known: it takes a row of the affine away, whichever direction of
+    the body that was.
 
     Args:
         img: channel-first.
@@ -53,7 +67,7 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
     """
     dims = img.ndim - 1
     if orientation is None:
-        if not isinstance(img, MetaTensor):
+        if not isinstance(img, MetaTensor) or _is_cut(img):
             return None
         orientation = "".join(str(code) for code in aff2axcodes(img.affine.cpu().numpy())[:dims])
     found = [_DIRECTIONS.get(letter) for letter in orientation.upper()]
@@ -71,8 +85,13 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
     return BodyAxes(axes[0], axes[1], axes[2], signs=(signs[0], signs[1], signs[2]))
 
 
+def _is_cut(img: MetaTensor) -> bool:
+    """Whether a dimension was taken out of the affine too, as ``SqueezeDim`` does by default."""
+    return img.affine.shape[-1] != 4
+
+
 def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:
-    """Raise unless the image is a magnitude, ``(C, H, W)`` or ``(C, H, W, D)``, real floating point, finite, of more
+    """Raise unless the image is a magnitude, ``(C, H, W)`` or ``(C, H, W, D)``, float32 or float64, finite, of more
     than one voxel along each axis, with the phase-encode axes and no transform pending.
     """
     if isinstance(img, MetaTensor) and img.pending_operations:
@@ -80,9 +99,9 @@ def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Seque
             f"img: got {len(img.pending_operations)} lazy transforms that are still to be applied; motion needs the "
             "image itself. Put ApplyPending before it; Compose(..., lazy=True) does so by itself."
         )
-    if not img.is_floating_point():
+    if img.dtype not in (torch.float32, torch.float64):
         raise TypeError(
-            f"img: got dtype {img.dtype}; allowed is a real floating-point magnitude image. Convert integers "
+            f"img: got dtype {img.dtype}; allowed is a real magnitude image of float32 or float64. Convert others "
             "with monai.transforms.EnsureType(dtype=torch.float32), and take the modulus of complex images."
         )
     if img.ndim != spatial_dims + 1 or spatial_dims not in (2, 3):
@@ -93,7 +112,7 @@ def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Seque
     if 1 in img.shape[1:]:
         raise ValueError(
             f"img: got shape {tuple(img.shape)}; allowed are axes longer than 1, since a slice moves in its plane. "
-            f"Drop the axis with SqueezeDim(dim={img.shape[1:].index(1) + 1})."
+            f"Drop the axis with SqueezeDim(dim={img.shape[1:].index(1) + 1}), and give spacing_mm and orientation."
         )
     absent = [axis for axis in phase_encode_axes if not 0 <= axis < spatial_dims]
     if absent:
@@ -120,7 +139,7 @@ def plain(img: Tensor) -> Tensor:
 
 def as_tuple(values: Any) -> tuple[Any, ...]:
     """One value, or a sequence of them, as a tuple."""
-    return (values,) if isinstance(values, (str, int)) else tuple(values)
+    return (values,) if isinstance(values, (str, int, np.integer)) else tuple(values)
 
 
 def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[float, float]:
@@ -129,7 +148,7 @@ def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[
     Raises:
         ValueError: not finite, below ``lowest``, or the wrong way round.
     """
-    pair = (value, value) if isinstance(value, (int, float)) else tuple(value)
+    pair = (value, value) if isinstance(value, (int, float, np.number)) else tuple(value)
     if len(pair) != 2 or not all(math.isfinite(end) for end in pair) or not lowest <= pair[0] <= pair[1]:
         raise ValueError(
             f"{name}: got {value}; allowed is a number or a range (low, high) with {lowest} <= low <= high. "

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
 from monai.transforms.transform import RandomizableTransform
@@ -85,7 +86,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
 
     ``randomize`` draws a :class:`KSpaceMotion` for an image, ``__call__`` applies it. The severity is the displacement
     score in mm (see :mod:`mocodis_monai.motion.severity`), met to within 1 per cent. Metadata as in
-    :class:`KSpaceMotion`; where the transform was not applied, family ``"none"`` and displacement 0.
+    :class:`KSpaceMotion`; without motion family ``"none"`` and displacement 0. Then too the image is acquired with the
+    receiver and the echo train that were asked for, so that noise does not tell motion; an empty one stays as it is.
 
     Args:
         prob: probability of motion.
@@ -96,7 +98,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             does not let a family reach it, another of ``families`` is drawn; where none can, the score is refused.
         phase_encode_axis: spatial axis, or several to draw one from; None draws from all. A pair among them, such as
             ``[(0, 1)]``, is a 3D acquisition with two phase-encode axes.
-        num_shots: number of shots, or a ``(low, high)`` range, both included; clipped to the number of lines.
+        num_shots: number of shots (of one package), or a ``(low, high)`` range, both included; clipped to the number of
+            lines.
         line_orders: line orders to draw from.
         slice_axis, num_packages, receiver, echo_train, complex_output: see :class:`KSpaceMotion`.
         orientation: letters of the direction that each spatial axis grows toward, such as ``"RAS"``, or ``"PL"`` for a
@@ -146,12 +149,19 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         The image is needed for its number of lines and for the energy in them, which the score is weighted with.
         """
         super().randomize(None)
-        if not self._do_transform:
+        self.motion = None
+        shows_anyway = any(self.receiver) or self.echo_train is not None
+        if not (self._do_transform or shows_anyway):
             return
         image: Tensor = convert_to_tensor(data, track_meta=get_track_meta())
         dims = image.ndim - 1
         axes = self._draw_axes(dims)
         check_channel_first(image, dims, axes)
+        if not bool(plain(image).any()):  # nothing that could move: an empty crop is no reason to stop a training
+            return
+        if not self._do_transform:
+            self.motion = self._hold_still(axes, image.shape[1:])
+            return
         left = list(self.families)
         family = left.pop(self.R.randint(len(left)))
         displacement_mm = self.R.uniform(*self.displacement_mm)
@@ -174,12 +184,18 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         """Return the moved image, or the image itself where no motion was drawn."""
         return self.simulate(img, randomize=randomize).image
 
-    def simulate(self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True) -> MotionSample:
-        """As :meth:`KSpaceMotion.simulate`; without motion the target is the image itself."""
+    def simulate(
+        self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True, image_number: int = 0
+    ) -> MotionSample:
+        """As :meth:`KSpaceMotion.simulate`; without motion the target is the image itself.
+
+        Of several images that are acquired during one motion, give each its ``image_number``, and noise of its own.
+        """
         image: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
         if randomize:
             self.randomize(image)
-        if self._do_transform and self.motion is not None:
+        if self.motion is not None:
+            self.motion.scan = self.motion.scan._replace(image_number=image_number)
             return self.motion.simulate(image, with_target)
         still = image.to(image.dtype.to_complex()) if self.complex_output else image
         return MotionSample(attach(still, NO_MOTION), image.clone() if with_target else None, dict(NO_MOTION))
@@ -217,8 +233,14 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             raise OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
         return kept
 
-    def _draw_once(self, family: str, axes: tuple[int, ...], subject: _Object) -> _Drawn:
-        shape = subject.image.shape[1:]
+    def _hold_still(self, axes: tuple[int, ...], shape: Sequence[int]) -> KSpaceMotion:
+        """The acquisition of an image during which nothing moves."""
+        scan, num_shots = self._draw_scan(axes, shape)
+        still = (torch.zeros(num_shots, degrees, dtype=torch.float64) for degrees in ((2, 1), (3, 3))[len(shape) - 2])
+        return KSpaceMotion.from_scan(RigidTrajectory(*still), scan, self.spacing_mm, NO_MOTION["family"])
+
+    def _draw_scan(self, axes: tuple[int, ...], shape: Sequence[int]) -> tuple[Scan, int]:
+        """How an image of a spatial shape is acquired, and in how many shots."""
         line_order = self.line_orders[self.R.randint(len(self.line_orders))]
         lines = int(np.prod([shape[axis] for axis in axes]))
         low, high = (min(int(count), lines) for count in self.num_shots)
@@ -235,6 +257,11 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             complex_output=self.complex_output,
             seed=int(self.R.randint(2**31)) if seeded else 0,
         )
+        return scan, num_shots
+
+    def _draw_once(self, family: str, axes: tuple[int, ...], subject: _Object) -> _Drawn:
+        shape = subject.image.shape[1:]
+        scan, num_shots = self._draw_scan(axes, shape)
         acquisition = scan.plan(shape, num_shots)
         motion = sample_motion(family, num_shots, len(shape), self.R, subject.body_axes)
         if isinstance(motion, Deformation):

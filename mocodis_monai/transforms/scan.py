@@ -20,7 +20,7 @@ class ReceiverOptions(NamedTuple):
 
     Attributes:
         num_coils: coils around the field of view; 0 for one that sees all alike.
-        phase_rad: largest absolute value of the random smooth object phase.
+        phase_rad: largest absolute value of the random smooth phase, which stays with the scanner.
         noise_std: standard deviation of the noise in the real and imaginary part of each coil, in image units.
     """
 
@@ -55,7 +55,8 @@ class Scan(NamedTuple):
         receiver: phase, coils and noise.
         echo_train: decay within a shot; None for none.
         complex_output: give the complex image instead of its magnitude.
-        seed: of the line order ``random``, the object phase and the noise.
+        seed: of the line order ``random``, the phase and the noise.
+        image_number: of several images that were acquired alike, each with noise of its own.
     """
 
     phase_encode_axes: tuple[int, ...]
@@ -66,6 +67,7 @@ class Scan(NamedTuple):
     echo_train: EchoTrain | None = None
     complex_output: bool = False
     seed: int = 0
+    image_number: int = 0
 
     def plan(self, spatial_shape: Sequence[int], num_shots: int) -> Acquisition:
         """The acquisition of an image of ``spatial_shape`` in ``num_shots`` shots, those of all packages.
@@ -81,7 +83,14 @@ class Scan(NamedTuple):
         rng = np.random.RandomState(self.seed)
         per_package = num_shots // self.num_packages
         return plan_acquisition(
-            spatial_shape, per_package, self.line_order, self.phase_encode_axes, self.slice_axis, self.num_packages, rng
+            spatial_shape,
+            per_package,
+            self.line_order,
+            self.phase_encode_axes,
+            self.slice_axis,
+            self.num_packages,
+            rng,
+            echo_bands=self.echo_train is not None,
         )
 
     def make_receiver(self, spatial_shape: Sequence[int]) -> Receiver | None:
@@ -102,7 +111,10 @@ class Scan(NamedTuple):
 
     def noise_generator(self) -> torch.Generator:
         """The source of the noise, on the CPU: the same noise whatever device the image is on."""
-        return torch.Generator().manual_seed(self.seed)
+        if self.image_number == 0:
+            return torch.Generator().manual_seed(self.seed)
+        mixed = np.random.SeedSequence([self.seed, self.image_number]).generate_state(1)
+        return torch.Generator().manual_seed(int(mixed[0]))
 
     def to_numbers(self) -> dict[str, Any]:
         """The scan as JSON keeps it; :meth:`from_numbers` reads it back."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
+from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, ResizeWithPadOrCrop
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
@@ -22,6 +22,8 @@ __all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
 BACKGROUND = 0.04
 KNOTS = np.array([0.0, BACKGROUND, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4])
 CURVE_SAMPLES = 512
+# Foreground scales that count as 1, the scale that the knots are meant for.
+_SCALE = (0.5, 2.0)
 
 
 class LoadSourced(MapTransform):
@@ -113,12 +115,23 @@ class RandContrast(RandomizableTransform):
             levels = np.sort(levels)[:: 1 if order == 0 else -1]
         self.values = np.array([0.0, BACKGROUND / 2, *levels])
 
-    def __call__(self, image: torch.Tensor, randomize: bool = True) -> torch.Tensor:
-        """The image with its intensities remapped, again on the foreground scale."""
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
+        """The image with its intensities remapped, again on the foreground scale.
+
+        Raises:
+            ValueError: the image has another scale.
+        """
+        image = torch.as_tensor(img)
         if randomize:
             self.randomize()
         if not self._do_transform:
             return image
+        scale = foreground_scale(image)
+        if not _SCALE[0] < scale < _SCALE[1]:
+            raise ValueError(
+                f"img: its foreground reaches up to {scale:g}; allowed is about 1. Divide it by "
+                "mocodis_monai.data.intensity.foreground_scale first."
+            )
         remapped = remap_intensities(image, KNOTS, self.values)
         return remapped / foreground_scale(remapped)
 
@@ -156,7 +169,7 @@ class RandContrastd(RandomizableTransform, MapTransform):
 
 
 def remap_intensities(image: torch.Tensor, knots: np.ndarray, values: np.ndarray) -> torch.Tensor:
-    """Apply the PCHIP curve through (knots, values), constant past the last knot; keeps the tensor's type."""
+    """Apply the PCHIP curve through (knots, values), constant past the last knot; float32, with the metadata."""
     positions = np.linspace(knots[0], knots[-1], CURVE_SAMPLES)
     curve = PchipInterpolator(knots, values)(positions)
     plain = image.detach().as_subclass(torch.Tensor).cpu().numpy()

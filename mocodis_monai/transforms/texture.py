@@ -61,7 +61,7 @@ class RandTextured(RandomizableTransform, MapTransform):
         strength, exponent = self.R.uniform(*self.strength), self.R.uniform(*_EXPONENTS)
         shape, seed = _SHAPES[self.R.randint(len(_SHAPES))], self.R.randint(2**31)
         for key in self.key_iterator(textured):
-            image = textured[key]
+            image = torch.as_tensor(textured[key])
             field = shape(power_law_field(tuple(image.shape[1:]), exponent, np.random.RandomState(seed)))
             texture = ((field - field.mean()) / field.std()).to(image.device)
             textured[key] = image * (1 + strength * texture).clamp(min=0)
@@ -93,8 +93,8 @@ class RandLayersd(RandomizableTransform, MapTransform):
         blur_px, turns, depth = (self.R.uniform(*ends) for ends in (_BLUR_PX, _TURNS, _DEPTH))
         phase = self.R.uniform(0, 2 * np.pi)
         for key in self.key_iterator(layered):
-            image = layered[key]
-            plain = torch.as_tensor(image).as_subclass(torch.Tensor).cpu().numpy()
+            image = torch.as_tensor(layered[key])
+            plain = image.as_subclass(torch.Tensor).cpu().numpy()
             soft = torch.from_numpy(gaussian_filter(plain, (0, *[blur_px] * (plain.ndim - 1)))).to(image.device)
             layered[key] = image * (1 + depth * torch.sin(2 * torch.pi * turns * soft + phase))
         return layered

@@ -224,6 +224,33 @@ def test_a_failure_while_staged_leaves_the_old_file_and_nothing_else(tmp_path):
     assert (tmp_path / "a.nii").read_text() == "old"
 
 
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_was_there_is_there_again_if_a_later_rename_fails(tmp_path, monkeypatch, kind, links):
+    old, other = tmp_path / "a", tmp_path / "b"
+    place = old if kind == "file" else old / "slice"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("old")
+    rename = Path.replace
+
+    def refuse(self, target):
+        if target == other:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    if not links:
+        monkeypatch.setattr("os.link", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "no links")))
+    with pytest.raises(InputError, match="No space left"), staged(old, other) as (first, second):
+        if kind == "folder":
+            first.mkdir()
+        (first if kind == "file" else first / "slice").write_text("new")
+        second.write_text("new")
+    if links or kind == "folder":
+        assert place.read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} <= {"a"}
+
+
 def test_an_output_that_was_not_written_takes_back_the_others(tmp_path):
     with (
         pytest.raises(InputError, match="cannot be written"),

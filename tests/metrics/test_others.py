@@ -15,6 +15,8 @@ from mocodis_monai.metrics import (
     ForegroundVIF,
     average_edge_strength,
     foreground_nmse,
+    foreground_psnr,
+    foreground_ssim,
     foreground_vif,
 )
 
@@ -138,6 +140,12 @@ def test_the_paired_metric_is_the_mean_over_images_inside_their_foreground(metri
     running = metric()
     assert running(prediction, target).shape == (2, 1)
     assert running.aggregate().item() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("measure", [foreground_nmse, foreground_vif, foreground_psnr, foreground_ssim])
+def test_without_a_foreground_no_measure_exists(measure, images):
+    image, clean, mask = images
+    assert np.isnan(measure(image, clean, np.zeros_like(mask)))
 
 
 def test_edges_are_those_of_one_channel():

@@ -42,6 +42,18 @@ def test_the_orders_of_one_axis_are_those_of_their_definition():
     assert centric.echo_of_line.tolist() == [3, 1, 3, 1, 3, 1, 0, 2, 0, 2, 0, 2]
 
 
+@pytest.mark.parametrize("line_order", LINE_ORDERS)
+def test_with_an_echo_train_each_echo_has_a_band_of_kspace_and_each_shot_one_line_of_it(line_order):
+    rng = np.random.RandomState(3)
+    found = plan_acquisition((26, 9), 4, line_order, (0,), rng=rng, echo_bands=True)
+    lines = torch.arange(26)
+    place = (lines - 13).abs() if line_order == "centric" else lines
+    for echo in range(6):
+        assert place[found.echo_of_line == echo].max() <= place[found.echo_of_line == echo + 1].min()
+        assert sorted(found.shot_of_line[found.echo_of_line == echo].tolist()) == list(range(4))
+    assert (found.shot_of_line == lines % 4).all() == (line_order in ("linear", "interleaved"))
+
+
 def test_a_random_order_is_its_seed():
     first, again, other = (plan(4, "random", (0,), seed=seed).shot_of_line for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)

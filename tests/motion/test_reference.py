@@ -154,6 +154,20 @@ def test_without_motion_the_target_is_the_clean_image(still):
     assert not target.pose.translation_mm.any() and not target.pose.rotation_deg.any()
 
 
+@pytest.mark.parametrize("sigma_px", [3.0, 6.0, 10.0])
+def test_a_round_object_is_not_turned(sigma_px):
+    offset = torch.arange(48.0) - 23.5
+    image = torch.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma_px**2))[None]
+    acquisition = plan_acquisition((48, 48), 6, "interleaved", (0,))
+    for seed in range(12):
+        drawn = sample_trajectory("drift", 6, 2, np.random.RandomState(seed))
+        energy = line_energy(image, acquisition, 2)
+        moving = scale_to_displacement(drawn, 3.0, acquisition, energy)
+        moved = simulate_motion(image, moving, acquisition, (1, 1))
+        target = coregistered_target(image, moved, moving, acquisition, (1, 1))
+        assert target.pose.rotation_deg.abs().max() < 60 and bool(target.image.isfinite().all())
+
+
 def test_a_blank_image_has_a_finite_target():
     blank = torch.zeros(1, 16, 16)
     moving = poses([[0.0, 0.0], [2.0, 1.0]], [[0.0], [3.0]])

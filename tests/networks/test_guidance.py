@@ -130,11 +130,13 @@ def test_where_the_prior_is_out_of_its_depth_it_has_no_say(evidence, awaken, mon
         torch.testing.assert_close(level, wanted.log_softmax(1))
 
 
-def test_a_few_passes_guide_a_whole_batch_and_gradients_reach_prior_and_evidence(evidence, awaken, prior):
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_few_passes_guide_a_whole_batch_and_gradients_reach_prior_and_evidence(evidence, awaken, prior, mixed):
     calls = []
     awaken(prior).head[0].register_forward_hook(lambda *_: calls.append(1))  # once a pass
     seen = LevelLogits(*(level.clone().requires_grad_() for level in evidence))
-    guided = guide(prior, seen, torch.randn(2, 3), torch.full((2,), 0.5))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        guided = guide(prior, seen, torch.randn(2, 3), torch.full((2,), 0.5))
     assert len(calls) == NUM_PASSES + 1 <= 12
     sum(level.square().mean() for level in guided).backward()
     assert all(level.grad.any() for level in seen)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.networks import MotionCorrector, no_harm_gate
 from mocodis_monai.networks.gate import GATE_PX, RESIDUAL_SHARE
-from mocodis_monai.networks.motion_corrector import UNCERTAINTY_SIGMA
+from mocodis_monai.networks.uncertainty import UNCERTAINTY_SIGMA, uncertainty_of
 
 ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
 
@@ -59,8 +59,20 @@ def test_the_uncertainty_is_how_far_the_result_lies_from_the_codes_and_from_the_
     result, codes = (network.correct(image, fidelity=share) for share in (1.0, 0.0))
     assert result.gate.item() == 1
     apart = abs(result.corrected - codes.corrected) + abs(result.corrected - image)
-    smoothed = gaussian_filter(apart[0, 0].numpy(), UNCERTAINTY_SIGMA, mode="constant")
+    smoothed = gaussian_filter(apart[0, 0].numpy(), UNCERTAINTY_SIGMA, mode="nearest")
     np.testing.assert_allclose(result.uncertainty[0, 0], smoothed, atol=2e-2 * smoothed.max())
+
+
+def test_the_uncertainty_does_not_fade_at_the_border():
+    ones = torch.ones(1, 1, 30, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(uncertainty_of(0 * ones, ones, ones), ones, atol=1e-4, rtol=0)
+
+
+def test_the_corrector_is_one_graph_to_the_compiler(small_corrector):
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(small_corrector().eval())(torch.rand(1, 1, 64, 64))
+    assert (found.graph_count, found.graph_break_count) == (1, 0)
 
 
 def test_an_image_is_padded_at_its_end_by_its_edge(small_corrector):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, SqueezeDim
+from scipy.spatial.transform import Rotation
 
 from mocodis_monai.motion import NON_RIGID_FAMILIES, RIGID_FAMILIES, RigidTrajectory
 from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion
@@ -107,6 +108,35 @@ def test_the_shift_in_pixels_follows_the_voxel_size_of_the_affine():
     in_pixels = KSpaceMotion(held([4.0, -1.5]), 0, spacing_mm=(1.0, 0.5))(image)
     torch.testing.assert_close(
         in_pixels.as_tensor(), image.as_tensor().roll((4, -3), (1, 2)), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_slice_that_squeezedim_cut_has_its_voxel_size_and_no_directions(dim):
+    shape = [24, 20, 16]
+    shape[dim - 1] = 1
+    volume = blob(24, 20, 16).as_tensor().narrow(dim, 8, 1)
+    affine = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))
+    cut = SqueezeDim(dim)(MetaTensor(volume, affine=affine))
+    sample = RandKSpaceMotion(1.0, families="breathing", displacement_mm=1.0).set_random_state(0).simulate(cut)
+    wanted = [mm for axis, mm in enumerate((1.0, 2.0, 3.0), start=1) if axis != dim]
+    assert json.loads(sample.metadata["trajectory"])["spacing_mm"] == wanted
+    plain = RandKSpaceMotion(1.0, families="breathing", displacement_mm=1.0, spacing_mm=wanted).set_random_state(0)
+    assert torch.equal(plain(cut.as_tensor()), sample.image.as_tensor())  # as of an image without an affine
+
+
+def test_of_a_cut_through_a_tilted_volume_the_voxel_size_has_to_be_given():
+    affine = torch.eye(4, dtype=torch.float64)
+    affine[:3, :3] = torch.from_numpy(Rotation.from_euler("xyz", (5, 4, 3), degrees=True).as_matrix())
+    cut = SqueezeDim(1)(MetaTensor(blob(24, 20, 16).as_tensor()[:, 8:9], affine=affine))
+    with pytest.raises(ValueError, match=r"spacing_mm: got None; SqueezeDim"):
+        RandKSpaceMotion(1.0)(cut)
+    RandKSpaceMotion(1.0, spacing_mm=(1.0, 1.0))(cut)
+
+
+def test_numbers_of_numpy_are_numbers():
+    RandKSpaceMotion(1.0, displacement_mm=np.float64(1), phase_encode_axis=np.int64(1), num_shots=np.int64(8))(
+        blob(24, 20)
     )
 
 

@@ -52,6 +52,19 @@ def test_the_probability_is_met():
     assert 0.2 < np.mean(applied) < 0.4
 
 
+def test_a_schedule_may_change_the_probability():
+    move = RandKSpaceMotiond("image", prob=1.0).set_random_state(0)
+    move.prob = 0.0
+    assert move({"image": blob()})["image"].meta["motion"]["family"] == "none"
+
+
+@pytest.mark.parametrize("family", ["sudden", "breathing"])
+def test_an_empty_crop_passes(family):
+    empty = MetaTensor(torch.zeros(1, 32, 28), affine=torch.eye(4))
+    moved = RandKSpaceMotiond("image", prob=1.0, families=family, displacement_mm="extreme")({"image": empty})
+    assert torch.equal(moved["image"], empty) and moved["image"].meta["motion"]["family"] == "none"
+
+
 def test_a_seeded_compose_repeats_itself():
     pipeline = Compose([EnsureTyped("image"), RandKSpaceMotiond("image", "target", prob=0.5)])
     runs = []

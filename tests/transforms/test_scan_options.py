@@ -12,7 +12,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, Flipd, Invertd, LoadImaged
 
+from mocodis_monai.data.nifti import Volume
 from mocodis_monai.motion import LINE_ORDERS, RigidTrajectory, displacement_field, write_trajectory
+from mocodis_monai.simulation import simulate_volume
 from mocodis_monai.transforms import (
     EchoTrain,
     KSpaceMotion,
@@ -110,6 +112,49 @@ def test_t2_decay_blurs_along_the_phase_encode_axis_alone():
     assert seen[0, 15, 16] > 0.01 and seen[0, 16, 15].abs() < 1e-6
 
 
+@pytest.mark.parametrize("order", LINE_ORDERS)
+def test_t2_decay_gives_a_still_object_no_ghosts(order):
+    image = torch.zeros(1, 64, 64)
+    image[0, 24:40, 24:40] = 1
+    seen = KSpaceMotion(still(8, 2), 0, order, echo_train=EchoTrain(10.0, 80.0), seed=1)(image)
+    far = torch.cat([seen[0, :8], seen[0, -8:]])[:, 24:40]  # a ghost of 8 shots lies 8 pixels off, and 16, and 24
+    assert far.mean() < 0.02
+
+
+def test_each_key_has_its_own_noise_and_the_same_phase():
+    image = torch.zeros(1, 64, 64)
+    receiver = {"noise_std": 0.1, "phase_rad": 1.0}
+    move = RandKSpaceMotiond(("a", "b"), prob=0.0, receiver=receiver, complex_output=True).set_random_state(0)
+    both = move({"a": image + 1, "b": image + 1})
+    one, other = both["a"], both["b"]
+    noise = [(seen - (one + other) / 2).abs() for seen in (one, other)]
+    assert noise[0].mean() == pytest.approx(0.1 * np.sqrt(np.pi / 4), rel=0.05)  # half the difference of two
+    smooth = torch.nn.functional.avg_pool2d(torch.angle(one * other.conj())[None], 16)
+    assert smooth.abs().max() < 0.05
+
+
+def test_noise_and_decay_do_not_tell_motion(tmp_path):
+    image = blob(48, 40)
+    options = {"receiver": {"noise_std": 0.05}, "echo_train": {"echo_spacing_ms": 8.0, "t2_ms": 80.0}}
+    sample = RandKSpaceMotion(0.0, **options).set_random_state(0).simulate(image, with_target=True)
+    assert sample.metadata["family"] == sample.metadata["severity"] == "none"
+    assert sample.metadata["displacement_mm"] == 0 and torch.equal(sample.target, image)
+    air = sample.image[:, :6].as_tensor()
+    assert air.std().item() == pytest.approx(0.05 * np.sqrt(2 - np.pi / 2), rel=0.1)  # Rayleigh
+    again = KSpaceMotion.from_metadata(sample.metadata)(image)
+    assert torch.equal(again, sample.image)
+
+
+@pytest.mark.parametrize("shape", [(20, 18, 12), (20, 1, 18)])
+def test_the_record_of_the_command_is_replayed(shape):
+    data = np.random.default_rng(0).uniform(1, 2, shape).astype(np.float32)
+    volume = Volume(data, np.diag([2.0, 3.0, 4.0, 1.0]), (2.0, 3.0, 4.0), "v.nii", shape, None)
+    done = simulate_volume(volume, 2, 3, {"families": "drift", "line_orders": "random", "displacement_mm": 1.0})
+    record = json.loads(json.dumps(done.motion))
+    again = KSpaceMotion.from_metadata(record)(torch.from_numpy(data).squeeze()[None])
+    np.testing.assert_array_equal(again[0].numpy().reshape(shape), done.moved)
+
+
 def test_a_measured_table_is_followed(tmp_path):
     translation_mm = torch.tensor([[0.0, 0.0], [1.25, -0.5], [3.0, 1.0]], dtype=torch.float64)
     poses = RigidTrajectory(translation_mm, torch.tensor([[0.0], [1.0], [-2.0]], dtype=torch.float64))
@@ -125,7 +170,7 @@ def test_a_band_can_be_asked_for_by_name(name, low, high):
     rand = RandKSpaceMotion(1.0, displacement_mm=name).set_random_state(0)
     for _ in range(5):
         motion = rand(blob(40, 36)).meta["motion"]
-        assert 0.99 * low <= motion["displacement_mm"] <= 1.01 * high
+        assert low <= motion["displacement_mm"] <= high and motion["severity"] == name
 
 
 def test_where_a_family_cannot_reach_the_score_another_is_drawn():

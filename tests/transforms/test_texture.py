@@ -66,6 +66,13 @@ def test_same_seed_same_sample_and_all_keys_alike(kind):
 
 
 @pytest.mark.parametrize("kind", [RandTextured, RandLayersd])
+def test_an_array_gives_what_its_tensor_gives(kind):
+    image = np.random.default_rng(0).random((1, 20, 18), dtype=np.float32)
+    made = [kind("a", prob=1.0).set_random_state(0)({"a": one})["a"] for one in (image, torch.from_numpy(image))]
+    assert torch.equal(torch.as_tensor(made[0]), made[1])
+
+
+@pytest.mark.parametrize("kind", [RandTextured, RandLayersd])
 def test_at_probability_zero_nothing_changes(kind):
     image = torch.rand(1, 16, 16)
     assert torch.equal(kind("image", prob=0.0)({"image": image})["image"], image)
