@@ -237,7 +237,7 @@ def evaluate(
     device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
 ) -> None:
     """Measure the corrector on simulated motion, or on scans of your own: a table, intervals and pictures."""
-    from mocodis_monai.correct_run import device_of
+    from mocodis_monai.precision import device_of
     from mocodis_monai.report.evaluation import evaluate_into
 
     files = evaluate_into(out, weights, manifest, quick, device=device_of(device.value), progress=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from mocodis_monai.batch import Outcome, correct_scans
 from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
@@ -16,6 +14,7 @@ from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
 from mocodis_monai.ledger import RESULTS, Ledger
+from mocodis_monai.precision import device_of
 from mocodis_monai.release import default_weights_path, load_corrector
 from mocodis_monai.run_report import save_run_report
 from mocodis_monai.scans import Scan, find_scans
@@ -122,18 +121,6 @@ def _check_strangers(request: Request, scan: Scan, ledger: Ledger) -> None:
                 f"{path}: this goes beside the output, and a file that no earlier run made is there. Move it, or give "
                 "the output another name."
             )
-
-
-def device_of(name: str) -> torch.device:
-    """The device that ``--device`` asks for.
-
-    Raises:
-        InputError: cuda was asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -20,6 +19,7 @@ from mocodis_monai.data.packaged import icbm152_t1_path
 from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM
 from mocodis_monai.motion import band_of, line_energy, scale_to_displacement
 from mocodis_monai.report import BACKGROUND, TEXT
+from mocodis_monai.report.pictures import curves_of
 from mocodis_monai.transforms import KSpaceMotion, LoadSourced, MotionSample, RandKSpaceMotion
 
 __all__ = ["save_gallery"]
@@ -157,14 +157,8 @@ def _upright(image: MetaTensor, phase_encode_axis: int) -> tuple[np.ndarray, tup
 
 def _show_motion(axes: Axes, sample: MotionSample) -> None:
     """Poses or amplitudes over the shots."""
-    numbers = json.loads(sample.metadata["trajectory"])
-    if "modes" in numbers:
-        curves = {f"mode {k}, mm": curve for k, curve in enumerate(np.transpose(numbers["amplitude_mm"])[:3])}
-    else:
-        curves = {f"axis {k}, mm": curve for k, curve in enumerate(np.transpose(numbers["translation_mm"]))}
-        curves |= {"turn, deg": np.transpose(numbers["rotation_deg"])[0]}
-    for (name, curve), colour in zip(curves.items(), _COLOURS, strict=False):
-        axes.plot(curve - np.mean(curve), color=colour, linewidth=1, label=name)
+    for (name, curve), colour in zip(curves_of(sample.metadata).items(), _COLOURS, strict=False):
+        axes.plot(curve, color=colour, linewidth=1, label=name)
     axes.set_facecolor(BACKGROUND)
     axes.tick_params(colors=TEXT, labelsize=6)
     axes.set_xlabel("shot", color=TEXT, fontsize=6, labelpad=0)

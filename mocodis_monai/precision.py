@@ -1,10 +1,24 @@
-"""Mixed precision that also serves CPUs: MONAI's ``amp`` speaks to CUDA only."""
+"""Where to compute, and in which precision: mixed precision that also serves CPUs, as MONAI's ``amp`` does not."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from mocodis_monai.errors import InputError
+
+
+def device_of(name: str) -> torch.device:
+    """The device that ``--device`` asks for.
+
+    Raises:
+        InputError: cuda was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def mixed_precision(device: torch.device | str) -> AbstractContextManager[object]:

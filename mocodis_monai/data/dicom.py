@@ -19,7 +19,7 @@ from mocodis_monai.data.dicom_geometry import stack_frames
 from mocodis_monai.data.dicom_headers import FrameHeader, read_headers
 from mocodis_monai.data.dicom_pixels import padding_mask, stored_values, to_intensities
 from mocodis_monai.data.files import MAX_BYTES, check_size
-from mocodis_monai.data.nifti import NEGATIVE_TOLERANCE
+from mocodis_monai.data.intensity import check_magnitude
 from mocodis_monai.errors import InputError
 
 __all__ = ["DicomScan", "is_dicom", "read_dicom"]
@@ -92,11 +92,4 @@ def _read_pixels(frames: Sequence[FrameHeader]) -> np.ndarray:
 def _check_values(path: Path, image: np.ndarray) -> None:
     if not np.isfinite(image).all():
         raise InputError(f"{path}: the rescale slope or intercept gives values beyond float32. Export it again.")
-    low, high = float(image.min()), float(image.max())
-    if low == high:
-        raise InputError(f"{path}: all values are {low:g}, so there is no image in it. Check the export.")
-    if low < -NEGATIVE_TOLERANCE * max(high, 0.0):
-        raise InputError(
-            f"{path}: negative values (minimum {low:g}, maximum {high:g}), as in a phase image. "
-            "Give the magnitude series."
-        )
+    check_magnitude(path, image)

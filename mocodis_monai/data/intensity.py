@@ -4,14 +4,36 @@ An image is divided by ``foreground_scale`` before any network sees it, and mult
 Metrics are taken inside ``foreground_mask``.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from scipy import ndimage
+
+from mocodis_monai.errors import InputError
 
 SCALE_PERCENTILE = 99.5
 SCALE_FLOOR = 0.05
 MASK_THRESHOLD = 0.08
 MIN_COMPONENT_FRACTION = 0.1
+NEGATIVE_TOLERANCE = 0.01
+"""Interpolation and filtering leave small negative values in a magnitude image; a phase image has far larger."""
+
+
+def check_magnitude(path: Path, values: np.ndarray) -> None:
+    """Refuse finite values of any shape that are no magnitude image.
+
+    Raises:
+        InputError: they are all the same, or some are far below zero.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        what = "all values are zero" if low == 0 else f"all values are {low:g}"
+        raise InputError(f"{path}: {what}, so there is no image in it. Check the export.")
+    if low < -NEGATIVE_TOLERANCE * max(high, 0.0):
+        raise InputError(
+            f"{path}: negative values (minimum {low:g}, maximum {high:g}), as in a phase image. Give the magnitude."
+        )
 
 
 def foreground_scale(image: torch.Tensor | np.ndarray) -> float:

@@ -23,6 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from mocodis_monai import __version__
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
+from mocodis_monai.data.intensity import check_magnitude
 from mocodis_monai.errors import InputError
 
 __all__ = [
@@ -36,8 +37,6 @@ __all__ = [
     "write_volume",
 ]
 
-# Interpolation and filtering leave small negative values in a magnitude image; a phase image has far larger.
-NEGATIVE_TOLERANCE = 0.01
 # From microscopy to far beyond any scanner: a voxel size outside is a damaged header.
 SPACING_MM = (1e-3, 1e3)
 _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
@@ -239,15 +238,7 @@ def _check_values(path: Path, data: np.ndarray) -> None:
         raise InputError(
             f"{path}: {count} of {data.size} values are NaN or infinite. Replace them, for example by 0."
         )
-    low, high = float(data.min()), float(data.max())
-    if low == high:
-        what = "all values are zero" if low == 0 else f"all values are {low:g}"
-        raise InputError(f"{path}: {what}, so there is no image in it. Check the export.")
-    if low < -NEGATIVE_TOLERANCE * max(high, 0.0):
-        raise InputError(
-            f"{path}: negative values (minimum {low:g}, maximum {high:g}), as in a phase image. "
-            "Give the magnitude image."
-        )
+    check_magnitude(path, data)
 
 
 def _affine(path: Path, image: Any) -> np.ndarray:

@@ -11,6 +11,15 @@ from torch import Tensor
 _PIXELS_OF_A_BLOCK = 2**18
 
 
+PIXELS_AT_A_TIME = 2**20
+"""Pixels that are moved at a time: small images go through in one batch, volumes pose by pose to spare memory."""
+
+
+def matters(values: Tensor) -> bool:
+    """Whether something moves or a gradient must pass through it."""
+    return values.requires_grad or bool(values.any())
+
+
 def in_blocks(work: Callable[[int, int], Tensor], size: int, pixels_each: int, dim: int, out: Tensor | None) -> Tensor:
     """``work(start, count)`` over the planes of an axis, a few at a time, joined along ``dim``.
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .blocks import PIXELS_AT_A_TIME
 from .spline import resample, spline_coefficients
 
 PROFILES = ("flat", "bump", "ramp")
@@ -22,9 +23,6 @@ MIN_JACOBIAN = 0.05
 
 # Grid that the volume ratio is taken on, per axis: the narrowest organ spans several of its pixels.
 _JACOBIAN_GRID = {2: 64, 3: 32}
-
-# Pixels that are resampled at a time: small images go through in one batch, volumes shot by shot to spare memory.
-_PIXELS_AT_A_TIME = 2**20
 
 # Brings the largest value of r (1 - r^2)^2, at r = 1 / sqrt(5), to 1.
 _CONTRACTION_PEAK = 16 / (25 * math.sqrt(5))
@@ -152,7 +150,7 @@ def _resample_views(flat: Tensor, amplitude: Tensor, fields_px: Tensor, moving: 
     dims = flat.ndim - 1
     coefficients = spline_coefficients(flat, [axis - dims for axis in moving])
     if dims == 2 or len(moving) == 3:
-        at_a_time = max(1, _PIXELS_AT_A_TIME // flat[0].numel())
+        at_a_time = max(1, PIXELS_AT_A_TIME // flat[0].numel())
         offsets = (-torch.tensordot(part, fields_px, dims=1) for part in amplitude.split(at_a_time))
         return torch.cat(
             [resample(coefficients.expand(len(offset), *coefficients.shape), offset, moving) for offset in offsets]

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from .acquisition import Acquisition, check_acquisition
+from .blocks import PIXELS_AT_A_TIME, matters
 from .deformation import Deformation, deform
 from .fourier import encode_lines, unit_phasor
 from .hybrid import (
     Scan,
     assemble,
-    matters,
     pick,
     plan_scan,
     reconstruct,
@@ -34,9 +34,6 @@ from .hybrid import (
 from .receiver import Receiver, check_receiver
 from .rotation import encode_rotated
 from .trajectory import RigidTrajectory, check_trajectory, is_still, rotation_matrices
-
-# Pixels that are deformed at a time: small images go through in one batch, volumes shot by shot to spare memory.
-_PIXELS_AT_A_TIME = 2**20
 
 
 def simulate_motion(
@@ -157,7 +154,7 @@ def _views(
     states, state_of_shot = _distinct(numbers)
     members = [(state_of_shot == state).nonzero()[:, 0] for state in range(len(states))]
     first = torch.stack([shots[0] for shots in members])
-    at_a_time = 1 if isinstance(motion, RigidTrajectory) else max(1, _PIXELS_AT_A_TIME // image.numel())
+    at_a_time = 1 if isinstance(motion, RigidTrajectory) else max(1, PIXELS_AT_A_TIME // image.numel())
     for start in range(0, len(first), at_a_time):
         shots = first[start : start + at_a_time]
         if isinstance(motion, RigidTrajectory):

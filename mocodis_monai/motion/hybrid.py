@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .acquisition import Acquisition
-from .blocks import in_blocks
+from .blocks import in_blocks, matters
 from .fourier import unit_phasor
 
 
@@ -69,11 +69,6 @@ def to_scan(image: Tensor, scan: Scan) -> Tensor:
 def rows_of(mask: Tensor) -> Tensor:
     """Numbers of the lines along the first axis that a mask of samples touches."""
     return (mask if mask.ndim == 1 else mask.any(1)).nonzero()[:, 0]
-
-
-def matters(values: Tensor) -> bool:
-    """Whether something moves or a gradient must pass through it."""
-    return values.requires_grad or bool(values.any())
 
 
 def pick(hybrid: Tensor, rows: Tensor, mask: Tensor, scan: Scan) -> Tensor:

@@ -20,11 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blocks import in_blocks
+from .blocks import PIXELS_AT_A_TIME, in_blocks, matters
 from .fourier import encode_lines, unit_phasor
-
-# Pixels that are rotated at a time: small images go through in one batch, volumes pose by pose to spare memory.
-_PIXELS_AT_A_TIME = 2**20
 
 
 class _Shear(NamedTuple):
@@ -76,7 +73,7 @@ def encode_rotated(image: Tensor, rotation: Tensor, spacing_mm: Tensor, lines: S
     shears = [_Shear(axis, slope * spacing_mm / spacing_mm[axis]) for axis, slope in _shears(rotation)]
     length = _padded_lengths(shears, shape)[0]
     spectrum = torch.fft.rfft(image, n=length, dim=1)[None]
-    at_a_time = min(len(rotation), max(1, _PIXELS_AT_A_TIME // image.numel()))
+    at_a_time = min(len(rotation), max(1, PIXELS_AT_A_TIME // image.numel()))
     memory = None
     if not (spectrum.requires_grad or rotation.requires_grad):
         memory = image.new_empty(2, at_a_time, len(image), length, *shape[1:])
@@ -147,7 +144,7 @@ def _shear_all_but_last(
 
 def _plan(shears: list[_Shear], lengths: list[int], shape: tuple[int, ...], dtype: torch.dtype) -> list[_Step]:
     """The steps of all shears but the last; those after the first that move nothing are left out."""
-    shears = [shear for number, shear in enumerate(shears) if number == 0 or _matters(shear.slope)]
+    shears = [shear for number, shear in enumerate(shears) if number == 0 or matters(shear.slope)]
     last = {shear.axis: number for number, shear in enumerate(shears)}
     widths, steps = list(shape), []
     for number, shear in enumerate(shears):
@@ -165,7 +162,7 @@ def _ramps(shear: _Shear, length: int, widths: list[int], shape: tuple[int, ...]
     frequency = torch.fft.rfftfreq(length, dtype=dtype, device=device) * (-2 * math.pi)
     ramps = []
     for other in range(len(shape)):
-        if other == shear.axis or not _matters(shear.slope[:, other]):
+        if other == shear.axis or not matters(shear.slope[:, other]):
             continue
         position = _positions(widths[other], shape[other], device).to(dtype)
         product = torch.outer(frequency, position) if shear.axis < other else torch.outer(position, frequency)
@@ -173,11 +170,6 @@ def _ramps(shear: _Shear, length: int, widths: list[int], shape: tuple[int, ...]
         layout[2 + shear.axis], layout[2 + other] = len(frequency), len(position)
         ramps.append(unit_phasor(shear.slope[:, other, None, None].to(dtype) * product).reshape(layout))
     return ramps
-
-
-def _matters(slope: Tensor) -> bool:
-    """Whether a slope moves anything or a gradient must pass through it."""
-    return slope.requires_grad or bool(slope.any())
 
 
 def _multiply(spectrum: Tensor, ramps: list[Tensor], dim: int, start: int) -> Tensor:
@@ -209,7 +201,7 @@ def _encode_last(turned: Tensor, slope: Tensor, lines: Tensor, shape: tuple[int,
     encoded = encode_lines(turned, lines, -len(shape), _indices(turned.shape[1], size, turned.device), size)
     frequency = torch.fft.fftfreq(size, dtype=turned.dtype, device=turned.device)[lines] * (-2 * math.pi)
     for other in range(1, len(shape)):
-        if _matters(slope[other]):
+        if matters(slope[other]):
             position = _positions(shape[other], shape[other], turned.device).to(turned.dtype)
             ramp = unit_phasor(slope[other].to(turned.dtype) * torch.outer(frequency, position))
             layout = [1, len(lines)] + [1] * (len(shape) - 1)

@@ -105,15 +105,18 @@ def phase_encoding(example: Example) -> str:
 
 def trajectory_svg(motion: dict[str, Any]) -> str:
     """What moved over the shots, less its mean, as inline SVG: shifts in mm and turn in degrees, or amplitudes."""
-    if not motion.get("trajectory"):
-        return ""
+    return _svg(curves_of(motion)) if motion.get("trajectory") else ""
+
+
+def curves_of(motion: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What moved over the shots, less its mean, by name, from the metadata of the simulator: each (shots,)."""
     numbers = json.loads(motion["trajectory"])
     if "modes" in numbers:
         curves = {f"mode {k + 1}, mm": curve for k, curve in enumerate(np.transpose(numbers["amplitude_mm"])[:3])}
     else:
         curves = {f"{'xyz'[k]}, mm": curve for k, curve in enumerate(np.transpose(numbers["translation_mm"]))}
         curves |= {"turn, degrees": np.transpose(numbers["rotation_deg"])[0]}
-    return _svg({name: np.asarray(curve, float) - np.mean(curve) for name, curve in curves.items()})
+    return {name: np.asarray(curve, float) - np.mean(curve) for name, curve in curves.items()}
 
 
 def _svg(curves: dict[str, np.ndarray]) -> str:

@@ -13,7 +13,7 @@ from monai.data.utils import affine_to_spacing
 from nibabel.orientations import aff2axcodes
 from torch import Tensor
 
-from mocodis_monai.data.nifti import NEGATIVE_TOLERANCE
+from mocodis_monai.data.intensity import NEGATIVE_TOLERANCE
 from mocodis_monai.motion import BodyAxes
 
 # Of the largest entry of an affine: what is above it counts as a direction of its axis.

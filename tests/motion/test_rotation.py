@@ -96,7 +96,7 @@ def test_blocks_and_batches_do_not_change_the_result(monkeypatch):
     spacing = torch.tensor([1.0, 1.2, 0.8], dtype=torch.float64)
     whole = list(encode_rotated(image, rotation, spacing, lines))
     monkeypatch.setattr("mocodis_monai.motion.blocks._PIXELS_OF_A_BLOCK", 3000)
-    monkeypatch.setattr("mocodis_monai.motion.rotation._PIXELS_AT_A_TIME", 2 * image.numel())
+    monkeypatch.setattr("mocodis_monai.motion.rotation.PIXELS_AT_A_TIME", 2 * image.numel())
     for got, wanted in zip(encode_rotated(image, rotation, spacing, lines), whole, strict=True):
         torch.testing.assert_close(got, wanted)
     # Where a gradient is wanted every step gets memory of its own.
