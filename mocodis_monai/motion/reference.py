@@ -18,7 +18,7 @@ from .deformation import Deformation, deform
 from .forward import magnitude, move_image, simulate_motion
 from .fourier import unit_phasor
 from .severity import line_energy, mean_deformation, mean_pose, shot_weights
-from .trajectory import RigidTrajectory, is_still
+from .trajectory import RigidTrajectory, is_still, rotation_angles_deg, rotation_matrices
 
 # Largest grid of the registration per axis: a pose needs no more, and the cost no longer grows with the
 # image.
@@ -92,6 +92,25 @@ def coregistered_target(
             pose = _register(magnitude(clean), magnitude(moved), pose, spacing_mm)
             pose = _shift_to_peak(move_image(clean, pose, spacing_mm), magnitude(moved), pose, spacing_mm)
         return CoregisteredTarget(move_image(clean, pose, spacing_mm), pose, deformation)
+
+
+def held_in_place(
+    image: Tensor, motion: RigidTrajectory | Deformation, acquisition: Acquisition, spacing_mm: Sequence[float]
+) -> RigidTrajectory | Deformation:
+    """The motion after a rigid shift and turn of all its poses, such that the moved image lies where the image lies.
+
+    A deformation loses its energy-weighted mean instead. Arguments as of :func:`coregistered_target`; the motion that
+    is given back is in float64, without a gradient.
+    """
+    if isinstance(motion, Deformation):
+        mean = mean_deformation(motion, shot_weights(line_energy(image, acquisition, motion.spatial_dims), acquisition))
+        return motion._replace(amplitude_mm=motion.amplitude_mm - mean.amplitude_mm)
+    moved = simulate_motion(image, motion, acquisition, spacing_mm)
+    pose = coregistered_target(image, moved, motion, acquisition, spacing_mm).pose
+    translation_mm, rotation_deg = (values.detach().double().cpu() for values in motion)
+    back = rotation_matrices(pose.rotation_deg)[0].mT
+    turned = back @ rotation_matrices(rotation_deg)
+    return RigidTrajectory((translation_mm - pose.translation_mm) @ back.mT, rotation_angles_deg(turned))
 
 
 def _identity(spatial_dims: int) -> RigidTrajectory:

@@ -96,6 +96,18 @@ def rotation_matrices(rotation_deg: Tensor) -> Tensor:
     return about[2] @ about[1] @ about[0]
 
 
+def rotation_angles_deg(matrices: Tensor) -> Tensor:
+    """Angles of rotation matrices ``(shots, spatial_dims, spatial_dims)``: undoes :func:`rotation_matrices`."""
+    if matrices.shape[-1] == 2:
+        return torch.rad2deg(torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]))[:, None]
+    about = (
+        torch.atan2(matrices[:, 2, 1], matrices[:, 2, 2]),
+        torch.asin((-matrices[:, 2, 0]).clamp(-1, 1)),
+        torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]),
+    )
+    return torch.rad2deg(torch.stack(about, 1))
+
+
 def _plane_rotation(angle_rad: Tensor, spatial_dims: int, source: int, target: int) -> Tensor:
     """Rotations that turn axis ``source`` toward axis ``target``, ``(shots, spatial_dims, spatial_dims)``."""
     turn = angle_rad.new_zeros(spatial_dims, spatial_dims)

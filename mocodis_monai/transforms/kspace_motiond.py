@@ -32,7 +32,7 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
         displacement_keys: where to put the displacement score of each key, a float32 scalar tensor in mm.
         prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders: see :class:`RandKSpaceMotion`.
         allow_missing_keys: leave out keys that the data does not have.
-        options: the keyword arguments of :class:`RandKSpaceMotion`, such as ``slice_axis`` or ``receiver``.
+        options: keyword arguments of :class:`RandKSpaceMotion`, such as ``centred``, ``slice_axis`` or ``receiver``.
 
     Images are ``(C, H, W)`` or ``(C, H, W, D)``, targets have the same shape.
 

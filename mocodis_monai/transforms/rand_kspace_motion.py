@@ -30,6 +30,7 @@ from mocodis_monai.motion import (
     scale_motion,
     scale_to_displacement,
 )
+from mocodis_monai.motion.reference import held_in_place
 from mocodis_monai.motion.severity import excursion_mm
 
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
@@ -101,6 +102,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         num_shots: number of shots (of one package), or a ``(low, high)`` range, both included; clipped to the number of
             lines.
         line_orders: line orders to draw from.
+        centred: shift and turn the motion so that the moved image lies where the image lay, and its labels fit as well
+            as they can; takes as long again. Otherwise the place is drawn too.
         slice_axis, num_packages, receiver, echo_train, complex_output: see :class:`KSpaceMotion`.
         orientation: letters of the direction that each spatial axis grows toward, such as ``"RAS"``, or ``"PL"`` for a
             slice; None takes it from the affine of a MetaTensor. Tells breathing where the spine is.
@@ -122,6 +125,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         num_shots: int | Sequence[int] = (4, 32),
         line_orders: str | Sequence[str] = LINE_ORDERS,
         *,
+        centred: bool = False,
         slice_axis: int | None = None,
         num_packages: int = 1,
         receiver: ReceiverOptions | Mapping[str, Any] | None = None,
@@ -137,6 +141,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         self.displacement_mm = displacement_range(displacement_mm)
         self.num_shots = as_range("num_shots", num_shots, 2)
         self.phase_encode_axis = None if phase_encode_axis is None else as_tuple(phase_encode_axis)
+        self.centred = centred
         self.slice_axis, self.num_packages, self.complex_output = slice_axis, num_packages, complex_output
         self.receiver = as_options("receiver", receiver, ReceiverOptions) or ReceiverOptions()
         self.echo_train = as_options("echo_train", echo_train, EchoTrain)
@@ -175,9 +180,11 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
                     raise
             family = left.pop(self.R.randint(len(left)))
         reached_mm = min(displacement_mm, drawn.reachable_mm)
-        scaled = scale_to_displacement(
-            drawn.motion, reached_mm, drawn.acquisition, subject.energy, subject.image, subject.spacing_mm
-        )
+        acquired = (drawn.acquisition, subject.energy, subject.image, subject.spacing_mm)
+        scaled = scale_to_displacement(drawn.motion, reached_mm, *acquired)
+        if self.centred:
+            scaled = held_in_place(subject.image, scaled, drawn.acquisition, subject.spacing_mm)
+            scaled = scale_to_displacement(scaled, reached_mm, *acquired)
         self.motion = KSpaceMotion.from_scan(scaled, drawn.scan, self.spacing_mm, family)
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:

@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from closed_forms import poses
 
 from mocodis_monai.motion import scale
-from mocodis_monai.motion.trajectory import check_trajectory, is_still, rotation_matrices
+from mocodis_monai.motion.trajectory import check_trajectory, is_still, rotation_angles_deg, rotation_matrices
 
 
 def test_rotation_matrices_are_rotations_in_the_order_0_1_2():
@@ -22,6 +23,12 @@ def test_rotation_matrices_are_rotations_in_the_order_0_1_2():
         a, b = point[source].item(), point[target].item()
         point[source], point[target] = a * math.cos(t) - b * math.sin(t), a * math.sin(t) + b * math.cos(t)
     torch.testing.assert_close(matrix @ torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), point)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_the_angles_of_a_rotation_are_read_off_its_matrix(columns):
+    angles = torch.from_numpy(np.random.default_rng(0).uniform(-80, 80, (50, columns)))
+    torch.testing.assert_close(rotation_angles_deg(rotation_matrices(angles)), angles)
 
 
 def test_a_positive_angle_turns_the_first_axis_toward_the_second():

@@ -13,7 +13,16 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, Flipd, Invertd, LoadImaged
 
 from mocodis_monai.data.nifti import Volume
-from mocodis_monai.motion import LINE_ORDERS, RigidTrajectory, displacement_field, write_trajectory
+from mocodis_monai.data.records import phantom_records
+from mocodis_monai.motion import (
+    LINE_ORDERS,
+    RigidTrajectory,
+    coregistered_target,
+    displacement_field,
+    line_energy,
+    write_trajectory,
+)
+from mocodis_monai.motion.severity import shot_weights
 from mocodis_monai.simulation import simulate_volume
 from mocodis_monai.transforms import (
     EchoTrain,
@@ -153,6 +162,33 @@ def test_the_record_of_the_command_is_replayed(shape):
     record = json.loads(json.dumps(done.motion))
     again = KSpaceMotion.from_metadata(record)(torch.from_numpy(data).squeeze()[None])
     np.testing.assert_array_equal(again[0].numpy().reshape(shape), done.moved)
+
+
+@pytest.mark.parametrize(
+    ("shape", "family"), [((64, 56), "drift"), ((64, 56), "sudden"), ((64, 56), "nod"), ((24, 22, 20), "drift")]
+)
+def test_a_centred_motion_leaves_the_image_where_its_labels_are(shape, family):
+    image = blob(*shape, affine=torch.diag(torch.tensor([3.0, 3.0, 4.0, 1.0])))
+    draw, off_mm = RandKSpaceMotion(1.0, families=family, displacement_mm=3.0, centred=True), []
+    for seed in range(4):
+        sample = draw.set_random_state(seed).simulate(image)
+        assert sample.metadata["displacement_mm"] == pytest.approx(3.0, rel=0.011)
+        motion, spacing_mm = draw.motion, (3.0, 3.0, 4.0)[: len(shape)]
+        acquisition = motion.scan.plan(shape, motion.trajectory.num_shots)
+        plain = image.as_tensor()
+        found = coregistered_target(plain, sample.image.as_tensor(), motion.trajectory, acquisition, spacing_mm).pose
+        off_mm.append(found.translation_mm.norm().item())
+    assert np.mean(off_mm) < 0.3
+
+
+def test_a_centred_deformation_has_no_mean():
+    image = LoadSourced("image")(phantom_records(1, 7, ("abdomen",), (96, 96))[0])["image"]
+    draw = RandKSpaceMotion(1.0, families="breathing", displacement_mm=1.0, centred=True).set_random_state(0)
+    draw.randomize(image)
+    acquisition = draw.motion.scan.plan((96, 96), draw.motion.trajectory.num_shots)
+    weights = shot_weights(line_energy(image.as_tensor(), acquisition, 2), acquisition)
+    amplitude_mm = draw.motion.trajectory.amplitude_mm
+    assert (weights @ amplitude_mm).abs().max() < 1e-6 * amplitude_mm.abs().max()
 
 
 def test_a_measured_table_is_followed(tmp_path):
