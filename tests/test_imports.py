@@ -6,6 +6,7 @@ import ast
 import configparser
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,10 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
 def own_parts(path: Path) -> set[str]:
     """The layers' names that a module imports, such as ``motion`` for ``mocodis_monai.motion.fourier``."""
     parts = {name.split(".")[1] for name in imported(path) if name.startswith("mocodis_monai.")}
@@ -62,12 +67,20 @@ def own_parts(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_one_way(path):
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    own = part_of(path)
     if own == "__init__":
         assert not imported(path), "the package imports nothing, so that the command's --help is quick"
         return
     upward = {part for part in own_parts(path) if layer(part) > layer(own)}
     assert not upward, f"{own} stands below {upward}"
+
+
+def test_no_parts_need_each_other_in_a_circle():
+    needs: dict[str, set[str]] = {}
+    for path in MODULES:
+        needs.setdefault(part_of(path), set()).update(own_parts(path) - {part_of(path)})
+    order = list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
+    assert order.index("release") < order.index("evaluation") < order.index("report")
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "motion").glob("*.py")), ids=lambda p: p.name)
