@@ -57,7 +57,7 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Raises:
         InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, the
-            region holds a |, or a subject, a file or a sha256 is in two splits.
+            region holds a vertical bar, or a subject, a file or a sha256 is in two splits.
     """
     path = Path(path)
     content = _read_json(path)
