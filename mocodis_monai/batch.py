@@ -89,6 +89,7 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
             record |= {name: run.ledger.key(path) for name, path in results.items()}
             record |= run.corrector.correct(scan, results, share.reach)
             record |= {"fingerprint": fingerprint, "sha256": run.ledger.checksums(record)}
+            run.ledger.remove_stale(results)
         return Outcome(scan, finished or record, finished is not None)
     except _Stopped:
         raise

@@ -64,6 +64,9 @@ class LineOrder(str, Enum):
     linear, interleaved, centric, random = "linear", "interleaved", "centric", "random"
 
 
+INTERRUPTED = 130  # exit status after Ctrl-C
+
+
 def main() -> None:
     """Entry point: exit status 0 done, 1 unfit input or a failed scan, 2 wrong usage, 130 interrupted."""
     # nibabel logs what it mends in a header; what matters to the user is said in an InputError.
@@ -74,6 +77,10 @@ def main() -> None:
         if "" in sys.argv[1:]:  # as a path it would mean the current folder
             _fail("an argument is empty; a variable of the shell may not be set. Give a name.")
         app()
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            typer.echo("stopped; what is written is whole, and the same command goes on or starts again.", err=True)
+        raise
     except InputError as error:
         _fail(str(error))
     except OSError as error:  # what no check foresaw: permissions on the way, a loop of links, a name too long

@@ -13,6 +13,7 @@ from mocodis_monai.data.files import check_outputs, check_overwrites, check_writ
 from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError
+from mocodis_monai.inferers import LEFT_ALONE
 from mocodis_monai.ledger import RESULTS, Ledger
 from mocodis_monai.precision import device_of
 from mocodis_monai.release import default_weights_path, load_corrector
@@ -133,6 +134,9 @@ def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | No
         failed = sum(outcome.failed for outcome in outcomes)
         skipped = sum(outcome.skipped for outcome in outcomes)
         print(f"{len(outcomes) - failed - skipped} corrected, {skipped} done before, {failed} failed")
+        alone = sum(outcome.record.get("decision") == LEFT_ALONE for outcome in outcomes)
+        if alone:
+            print(f"{alone} of {len(outcomes)} were left alone: nothing in them moved")
     else:
         _tell_one(outcomes[0], ledger)
     print(f"{'results':<20}{ledger.path}")
@@ -144,7 +148,7 @@ def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | No
 def _tell_one(outcome: Outcome, ledger: Ledger) -> None:
     record = outcome.record
     if record["motion_score_mm"] is not None:
-        slices = f"(median over {record['num_slices']} slices)"
+        slices = f"(median over {record['num_slices']} slices)" if record["num_slices"] > 1 else ""
         print(f"{'estimated motion':<20}{record['motion_score_mm']:.2f} mm {slices}")
         print(f"{'log-likelihood':<20}{record['log_likelihood_nats']:.2f} nats per code")
     print(f"{'decision':<20}{record['decision']} (gate {record['gate']:.2f})")

@@ -89,7 +89,8 @@ class SaveCheckpoint:
     """Write a checkpoint after every epoch, and say where.
 
     ``checkpoint.pt`` holds all that training needs to go on; ``model.pt`` is the network's plain state dict, which
-    loads with ``weights_only=True``. Both appear by rename, so that an interrupted write leaves the last one whole.
+    loads with ``weights_only=True``. Both appear by rename, so that an interrupted write leaves the last one whole. The
+    weights of an earlier training in the same folder become ``model_before.pt``.
 
     Args:
         output_dir: the folder; made if it is missing.
@@ -99,14 +100,24 @@ class SaveCheckpoint:
 
     def __init__(self, output_dir: str, network: torch.nn.Module, state: dict[str, Any]) -> None:
         self.output_dir, self.network, self.state = Path(output_dir), network, state
+        self._afresh = True
 
     def attach(self, engine: Engine) -> None:
         """Save at the end of each epoch of ``engine``."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
+        engine.add_event_handler(Events.STARTED, self._look)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, self._say_where)
 
+    def _look(self, engine: Engine) -> None:
+        self._afresh = engine.state.epoch == 0  # else it goes on with the training that lies there
+
     def _save(self, engine: Engine) -> None:
+        weights = self.output_dir / "model.pt"
+        if self._afresh and weights.exists():
+            kept = weights.replace(weights.with_name("model_before.pt"))
+            logging.getLogger(__name__).warning("the weights of an earlier training are now %s", kept)
+        self._afresh = False
         state = {name: part.state_dict() for name, part in {**self.state, "trainer": engine}.items()}
         self._write(state, "checkpoint.pt")
         self._write(self.network.state_dict(), "model.pt")
@@ -137,6 +148,14 @@ class ResumeFrom:
             # Through main memory: each process puts its copy on its own device.
             CheckpointLoader(self.path, state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
             self._keep_schedule_length(engine)
+            engine.add_event_handler(Events.STARTED, self._say_from_where)
+        else:
+            logging.getLogger(__name__).info("no %s to go on from: training starts afresh", self.path)
+
+    def _say_from_where(self, engine: Engine) -> None:
+        done, of = engine.state.epoch, engine.state.max_epochs
+        rest = "nothing is left to do" if of is not None and done >= of else "it goes on"
+        logging.getLogger(__name__).info("%s: epoch %s of %s is done, %s", self.path, done, of, rest)
 
     def _keep_schedule_length(self, engine: Engine) -> None:
         """A one-cycle schedule is as long as the configuration says now, not as it was when it was saved."""

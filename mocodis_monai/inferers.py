@@ -14,6 +14,8 @@ from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 
+LEFT_ALONE = "left alone"
+
 
 class VolumeCorrection(NamedTuple):
     """A corrected volume; maps are (x, y, z) like the input, intensities in its units.
@@ -51,7 +53,7 @@ class VolumeCorrection(NamedTuple):
         """What was decided over all slices with tissue: left alone, partly corrected or corrected."""
         gate = self.gate[self.motion_score_mm.isfinite()]
         if not (gate > 0).any():
-            return "left alone"
+            return LEFT_ALONE
         return "corrected" if (gate == 1).all() else "partly corrected"
 
 

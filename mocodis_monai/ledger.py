@@ -94,6 +94,15 @@ class Ledger:
         key = self.key(path)
         return any(record.get(name) == key for record in self._at_start.values() for name in RESULTS)
 
+    def remove_stale(self, results: Mapping[str, Path]) -> None:
+        """Remove what an earlier run made beside the output of a scan and this one did not: it shows another result."""
+        before = self._at_start.get(self.key(results["output"]), {})
+        made = {self.key(path) for path in results.values()}
+        for name in (name for name in RESULTS if before.get(name) and before[name] not in made):
+            path = self.folder / str(before[name])
+            if path.is_file() and (before.get("sha256") or {}).get(name) == _checksum(path):
+                path.unlink()
+
     def checksums(self, record: Mapping[str, Any]) -> dict[str, str | None]:
         """SHA-256 of each result that a record names; None for one that is missing."""
         return {name: _checksum(self.folder / str(record[name])) for name in RESULTS if record.get(name)}

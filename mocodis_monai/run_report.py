@@ -23,7 +23,7 @@ _HEAD = """<!DOCTYPE html>
 body { background: #101114; color: #e8e8e8; font: 15px sans-serif; margin: 2em; }
 table { border-collapse: collapse; } th, td { padding: .5em 1em; text-align: left; vertical-align: top; }
 tr { border-top: 1px solid #444; } td.number { text-align: right; } tr.failed td { color: #ff9d7f; }
-td.name { overflow-wrap: anywhere; max-width: 20em; }
+td.name { overflow-wrap: anywhere; min-width: 11em; max-width: 20em; } img { max-width: 100%; height: auto; }
 </style></head><body>
 """
 _COLUMNS = ("scan", "result", "motion score, mm", "gate", "log-likelihood, nats", "time, s", "picture")
@@ -43,7 +43,8 @@ def save_run_report(path: Path, outcomes: Sequence[Outcome], folder: Path) -> No
     failed = sum(outcome.failed for outcome in outcomes)
     with staged(path) as (temporary,), temporary.open("w", encoding="utf-8", errors="backslashreplace") as page:
         page.write(_HEAD)
-        page.write(f"<h1>Motion correction of {len(outcomes)} scans, {failed} failed</h1>\n")
+        scans = "1 scan" if len(outcomes) == 1 else f"{len(outcomes)} scans"
+        page.write(f"<h1>Motion correction of {scans}, {failed} failed</h1>\n")
         page.write(f"<p>MoCoDis {__version__}, {datetime.now():%Y-%m-%d %H:%M}. Research use only: ")
         page.write("not a medical device. Never read a corrected image without the original beside it.</p>\n<table>")
         page.write("<tr>" + "".join(f"<th>{name}</th>" for name in _COLUMNS) + "</tr>\n")

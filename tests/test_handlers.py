@@ -47,6 +47,25 @@ class Session:
         return self
 
 
+def test_the_weights_of_an_earlier_training_in_the_folder_are_kept(tmp_path, caplog):
+    first = Session(tmp_path).run(1)
+    weight = first.network.weight.clone()
+    Session(tmp_path).run(2)
+    assert torch.equal(torch.load(tmp_path / "model_before.pt", weights_only=True)["weight"], weight)
+    assert "model_before.pt" in caplog.text
+
+
+def test_a_training_that_goes_on_says_from_where_and_keeps_no_second_copy(tmp_path, caplog):
+    caplog.set_level("INFO")
+    Session(tmp_path, resume=True).run(1)
+    assert "training starts afresh" in caplog.text
+    Session(tmp_path, resume=True).run(3)
+    assert "epoch 1 of 3 is done, it goes on" in caplog.text
+    Session(tmp_path, resume=True).run(3)
+    assert "epoch 3 of 3 is done, nothing is left to do" in caplog.text
+    assert not (tmp_path / "model_before.pt").exists()
+
+
 def test_a_checkpoint_loads_with_weights_only_and_holds_the_network(tmp_path):
     session = Session(tmp_path / "new" / "folder").run(2)
     folder = tmp_path / "new" / "folder"

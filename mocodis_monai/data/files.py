@@ -91,7 +91,7 @@ def check_size(path: Path, shape: Sequence[int], max_bytes: int, as_stored: int 
     needed = max(as_stored, 4 * math.prod(max(n, 0) for n in shape))
     if needed > max_bytes:
         raise InputError(
-            f"{path}: {needed / 1e9:.1f} GB when decompressed (shape {tuple(shape)}), where {max_bytes / 1e9:g} GB are "
+            f"{path}: {needed / 1e9:.2g} GB when decompressed (shape {tuple(shape)}), where {max_bytes / 1e9:g} GB are "
             "allowed. If the image is what it should be, allow more (`max_bytes`, or --max-gb of mocodis correct)."
         )
 

@@ -74,7 +74,10 @@ def list_volumes(folder: str | Path, output: str | Path | None = None) -> list[d
     if nowhere := next(filter(leads_nowhere, files), None):
         raise InputError(f"{nowhere}: this link leads nowhere. Fetch what it stands for, or remove it.")
     if not files:
-        raise InputError(f"{folder}: no .nii or .nii.gz file in this folder. Convert DICOM with dcm2niix.")
+        raise InputError(
+            f"{folder}: no .nii or .nii.gz file directly in this folder (subfolders are not looked into here). Convert "
+            "DICOM with dcm2niix."
+        )
     first_of: dict[str, Path] = {}
     for file in files:
         other = first_of.setdefault(stem(file), file)

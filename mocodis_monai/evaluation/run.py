@@ -90,14 +90,18 @@ def evaluate_cells(
     everything: list[Method] = [Uncorrected(), *methods]
     rows: list[Row] = []
     kept: list[Example] = []
-    for _, found in tqdm(cells, desc="evaluating", unit="cell", disable=not progress):
+    bar = tqdm(desc="evaluating", unit="case", disable=not progress)
+    for cell, found in cells:
+        bar.set_postfix_str(f"{cell.region}, {cell.family}, {cell.severity}")
         drafts: list[Example] = []
         for case in found:
             outputs = [method.correct(case) for method in everything]
             lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
             rows += lines
             drafts += [_example(case, lines, outputs[1])] if examples else []
+            bar.update()
         kept += _worth_a_look(drafts)
+    bar.close()
     facts = {
         "version": __version__,
         "torch": torch.__version__,

@@ -218,7 +218,8 @@ def _gains_in_words(groups: list[_Group]) -> str:
             kind = kinds[0] if gain["low"] > 0 else kinds[1] if gain["high"] < 0 else kinds[2]
         found[kind].append(f"{_name(group)} ({_signed(gain)})")
     said = [f"{kind} at {', '.join(names)}" for kind, names in found.items() if names]
-    return f"The correction {'; it '.join(said)}; in brackets the mean change with its 95 % interval."
+    of = "" if len(found[kinds[3]]) == len(groups) else " with its 95 % interval"
+    return f"The correction {'; it '.join(said)}; in brackets the mean change{of}."
 
 
 def _remains_in_words(group: _Group, before: _Group) -> str:

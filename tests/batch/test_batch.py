@@ -69,6 +69,15 @@ def test_a_batch_goes_on_when_scans_fail(study, tmp_path, correct, capsys, monke
     assert "1 corrected, 2 done before, 1 failed" in capsys.readouterr().out
 
 
+def test_a_picture_and_a_map_of_another_correction_do_not_stay_beside_the_new_one(study, tmp_path, correct):
+    out = tmp_path / "out"
+    assert correct(study, out, "--uncertainty", "--fidelity", 0) == 0
+    (out / "visit 2" / "b_corrected.png").write_text("drawn over by hand")
+    assert correct(study, out, "--no-picture") == 0
+    kept = {name for name in tree(out) if name.endswith((".png", "_uncertainty.nii.gz"))}
+    assert kept == {"visit 2/b_corrected.png"}  # not ours any more
+
+
 def test_a_result_of_before_that_stays_when_its_scan_fails_is_told(study, tmp_path, correct, capsys):
     assert correct(study, tmp_path / "out", "--no-picture") == 0
     (study / "a.nii.gz").write_text("no image any more")
@@ -164,6 +173,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(study, tmp_path, correct,
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert correct(study, tmp_path / "out") == 130
+        assert "stopped; what is written is whole" in capsys.readouterr().err
     finally:
         signal.signal(signal.SIGINT, before)
     assert not tree(tmp_path / "out")  # nothing half done
