@@ -160,7 +160,7 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for temporary in temporaries:
             _sync(temporary)
         for temporary, path in zip(temporaries, paths):
-            placed.append((path, _replace(temporary, path)))
+            placed.append((path, _replace(temporary, path, keep=len(paths) > 1)))
     except BaseException as error:
         for temporary in temporaries:
             _remove(temporary)
@@ -192,14 +192,15 @@ def _head(path: Path) -> str:
     return f"{_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
 
 
-def _replace(temporary: Path, path: Path) -> Path | None:
+def _replace(temporary: Path, path: Path, keep: bool) -> Path | None:
     """Rename; where the old one is kept meanwhile, None if there was none or the disk knows no links.
 
-    A folder cannot replace one that has files, so the old one steps aside first; a file is replaced at once.
+    A folder cannot replace one that has files, so the old one steps aside first; a file is replaced at once, and the
+    old one kept only to ``keep`` it for what comes after.
     """
     aside = temporary.with_name(f"{temporary.name}-old")
     if not (temporary.is_dir() and path.is_dir()):
-        kept = _link(path, aside)
+        kept = _link(path, aside) if keep else None
         temporary.replace(path)
         return kept
     path.replace(aside)
