@@ -6,8 +6,8 @@
 Phantoms of validation seeds with texture, as in the evaluation's grid; the sagittal slice of a head in matplotlib's
 sample data, a single slice in a NumPy file and four slices of each NIfTI volume (here the coronal slice in dipy's
 wheel, the head of data_manifests/uih_b.json and the patient of data_manifests/patients.json whose split is validation;
-none was trained on). First the mean motion score; beside each gain the share of the cases that lost more than .01. The
-last column is what the network does: its share, and nothing where its gate holds the image for still.
+none was trained on). First the mean motion score and the highest; beside each gain the share of the cases that lost more
+than .01. The last column is what the network does: its share, and nothing where its gate holds the image for still.
 """
 
 from __future__ import annotations
@@ -112,13 +112,13 @@ def main(
                 moved, target = (done[key].as_tensor()[0].float() for key in ("image", "target"))
                 table.setdefault((name, displacement_px), []).append(judge(network, moved, target))
     shares = " | ".join(f"{share:g}" for share in SHARES)
-    print(f"\n| images | displacement, px | score, px | {shares} | with the gate |")
+    print(f"\n| images | displacement, px | score, px (highest) | {shares} | with the gate |")
     print("|---" * (4 + len(SHARES)) + "|")
     for (name, displacement_px), found in table.items():
         scores, gains = np.split(np.asarray(found), [1], axis=1)
         worse = np.mean(gains < -CLEARLY_WORSE, 0)
         cells = (f"{gain:+.3f}, {share:.0%}" for gain, share in zip(np.mean(gains, 0), worse, strict=True))
-        print(f"| {name} | {displacement_px:g} | {scores.mean():.2f} | {' | '.join(cells)} |")
+        print(f"| {name} | {displacement_px:g} | {scores.mean():.2f} ({scores.max():.2f}) | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -193,14 +193,14 @@ def _head(path: Path) -> str:
 
 
 def _replace(temporary: Path, path: Path, keep: bool) -> Path | None:
-    """Rename; where the old one is kept meanwhile, None if there was none or the disk knows no links.
+    """Rename; where the old one is kept meanwhile, None if there was none.
 
     A folder cannot replace one that has files, so the old one steps aside first; a file is replaced at once, and the
     old one kept only to ``keep`` it for what comes after.
     """
     aside = temporary.with_name(f"{temporary.name}-old")
     if not (temporary.is_dir() and path.is_dir()):
-        kept = _link(path, aside) if keep else None
+        kept = _copy(path, aside) if keep and os.path.lexists(path) else None
         temporary.replace(path)
         return kept
     path.replace(aside)
@@ -212,11 +212,12 @@ def _replace(temporary: Path, path: Path, keep: bool) -> Path | None:
     return aside
 
 
-def _link(path: Path, aside: Path) -> Path | None:
+def _copy(path: Path, aside: Path) -> Path:
+    """A second name for a file; on a disk without hard links its content again."""
     try:
         os.link(path, aside, follow_symlinks=False)
     except (OSError, NotImplementedError):
-        return None
+        shutil.copy2(path, aside, follow_symlinks=False)
     return aside
 
 

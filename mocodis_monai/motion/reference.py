@@ -82,7 +82,7 @@ def coregistered_target(
         weights = shot_weights(line_energy(clean, acquisition, dims), acquisition)
         deformation = None
         if isinstance(motion, Deformation):
-            pose = _identity(dims)
+            pose = identity(dims)
             still = not bool(motion.amplitude_mm.any())
             deformation = mean_deformation(motion, weights)
             clean = clean if still else deform(clean, deformation, torch.tensor([0]), spacing_mm)[0]
@@ -113,7 +113,8 @@ def held_in_place(
     return RigidTrajectory((translation_mm - pose.translation_mm) @ back.mT, rotation_angles_deg(turned))
 
 
-def _identity(spatial_dims: int) -> RigidTrajectory:
+def identity(spatial_dims: int) -> RigidTrajectory:
+    """The pose that moves nothing, a trajectory of one shot, float64."""
     rotation = torch.zeros(1, 1 if spatial_dims == 2 else 3, dtype=torch.float64)
     return RigidTrajectory(torch.zeros(1, spatial_dims, dtype=torch.float64), rotation)
 

@@ -111,8 +111,6 @@ class Scan(NamedTuple):
 
     def noise_generator(self) -> torch.Generator:
         """The source of the noise, on the CPU: the same noise whatever device the image is on."""
-        if self.image_number == 0:
-            return torch.Generator().manual_seed(self.seed)
         mixed = np.random.SeedSequence([self.seed, self.image_number]).generate_state(1)
         return torch.Generator().manual_seed(int(mixed[0]))
 
