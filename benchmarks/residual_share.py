@@ -7,7 +7,8 @@ Phantoms of validation seeds with texture, as in the evaluation's grid; the sagi
 sample data, a single slice in a NumPy file and four slices of each NIfTI volume (here the coronal slice in dipy's
 wheel, the head of data_manifests/uih_b.json and the patient of data_manifests/patients.json whose split is validation;
 none was trained on). First the mean motion score and the highest; beside each gain the share of the cases that lost
-more than .01. The last column is what the network does: its share, and nothing where its gate holds the image for still.
+more than .01. The last column is what the network does: its share, and nothing where its gate holds the image for
+still.
 """
 
 from __future__ import annotations

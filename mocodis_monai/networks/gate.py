@@ -6,7 +6,7 @@ GATE_PX = (0.3, 0.7)
 """Below the first motion score the image is left alone, above the second it is corrected in full.
 
 Chosen on validation phantoms. Those without motion are mostly scored below .2, but not all: of the 16 of
-benchmarks/residual_share.py one is at .67, and slices of a real head with interpolated pixels at .45 on average."""
+benchmarks/residual_share.py one is at .65, and slices of a real head with interpolated pixels at .45 on average."""
 
 RESIDUAL_SHARE = 0.65
 """Share of the residual that is added to an image.
