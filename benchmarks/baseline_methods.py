@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.engines import descend, prepare_twins
 from mocodis_monai.evaluation import Case, Method, Output
-from mocodis_monai.losses import CorrectionLoss, balanced_error, structural_loss
+from mocodis_monai.losses import CorrectionLoss, balanced_error
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks.checks import SIZE_MULTIPLE
+from mocodis_monai.optimizers import groups_around
 from mocodis_monai.precision import mixed_precision
 
 
@@ -43,7 +44,9 @@ def basic_unet(features: tuple[int, ...] = (32, 64, 128, 208, 320, 32)) -> Resid
     return ResidualNetwork(BasicUNet(2, 1, 1, features))
 
 
-def restormer(dim: int = 24, num_blocks: tuple[int, ...] = (2, 2, 2, 2), num_refinement_blocks: int = 2) -> nn.Module:
+def restormer(
+    dim: int = 24, num_blocks: tuple[int, ...] = (2, 2, 2, 2), num_refinement_blocks: int = 2
+) -> ResidualNetwork:
     """MONAI's Restormer, narrower than in its paper: 2.6 million weights, for its steps are three times as slow."""
     heads = tuple(2**level for level in range(len(num_blocks)))
     network = Restormer(
@@ -52,18 +55,31 @@ def restormer(dim: int = 24, num_blocks: tuple[int, ...] = (2, 2, 2, 2), num_ref
     return ResidualNetwork(network)
 
 
-class ImageLoss(nn.Module):
-    """The image terms of :class:`mocodis_monai.losses.CorrectionLoss`, with its weights: the others need codes."""
+def muon_groups_of(network: ResidualNetwork) -> list[dict[str, Any]]:
+    """Its parameter groups for ``pytorch_optimizer.Muon``, cut as those of ours: what touches the image by AdamW."""
+    first, last = ("conv_0.conv_0.conv", "final_conv") if isinstance(network.network, BasicUNet) else (
+        "patch_embed", "output"
+    )
+    return groups_around(network, map(network.network.get_submodule, (first, last)))
 
-    def __init__(self) -> None:
+
+class ImageLoss(nn.Module):
+    """The image terms of :class:`mocodis_monai.losses.CorrectionLoss`, with its weights: the others need codes.
+
+    Args:
+        given: arguments of that loss, as the configs have them.
+    """
+
+    def __init__(self, **given: Any) -> None:
         super().__init__()
-        ours = CorrectionLoss()
+        ours = CorrectionLoss(**given)
         self.structure_weight, self.balance_floor = ours.structure_weight, ours.balance_floor
+        self.structural_loss = ours.structural_loss
 
     def forward(self, prediction: torch.Tensor, moved: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """Mean absolute error of (B, 1, *spatial) images relative to what the motion did, and the structural term."""
         error = balanced_error(prediction, moved, clean, self.balance_floor)
-        return error + self.structure_weight * structural_loss(prediction, clean)
+        return error + self.structure_weight * self.structural_loss(prediction, clean)
 
 
 class ImageStep:

@@ -20,6 +20,7 @@ from mocodis_monai.release import bundle_root, load_weights
 
 OURS = "ours"
 TARGETS = {"unet": "benchmarks.baseline_methods.basic_unet", "restormer": "benchmarks.baseline_methods.restormer"}
+MUON = "pytorch_optimizer.Muon"
 CHECKPOINTS = 10
 """A stage is cut into as many epochs, at whose ends it can be taken up again."""
 CODES_SHARE = 0.25
@@ -167,6 +168,10 @@ def _workflow(part: Part) -> ConfigParser:
             "loss#_target_": "benchmarks.baseline_methods.ImageLoss",
             "train#step": {"_target_": "benchmarks.baseline_methods.ImageStep"},
         }
+        if parser["optimizer#_target_"] == MUON:
+            changes["optimizer#params"] = {
+                "_target_": "benchmarks.baseline_methods.muon_groups_of", "network": "@network"
+            }
     parser.update(changes)
     return parser
 

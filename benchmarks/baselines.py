@@ -7,7 +7,8 @@ Each network is trained by the workflow of bundle/configs/train.yaml, on the sam
 number of optimiser steps, and all are evaluated on the grid of `mocodis evaluate`. What is fair, and what is not:
 
 - the same samples in the same order, intensity scale, batch size, optimiser, schedule, learning rates, seed and steps;
-- the same image loss: the error relative to what the motion did, and structural similarity;
+- the same image loss, with the weights of the configs: the error relative to what the motion did, and structural
+  similarity; with train_muon.yaml the same optimiser too, its groups cut alike;
   the terms of ours that need codes have nothing to act on in a plain network;
 - with --codes ours starts from codes that were trained before, and its branch afresh: these steps on the codes come on
   top. Without it, a quarter of the steps goes to the codes;
@@ -48,6 +49,8 @@ from mocodis_monai.release import load_corrector
 from mocodis_monai.report.evaluation import EvaluationFiles, save_evaluation
 
 TITLES = {OURS: "ours", "unet": "MONAI BasicUNet", "restormer": "MONAI Restormer"}
+AUTOFOCUS = "autofocus"
+BASELINES = (*TARGETS, AUTOFOCUS)
 RELEASED = "ours, --weights"
 SHARES = (0.5, 1.0)
 """Of its residual that a network adds."""
@@ -64,7 +67,7 @@ def seconds_per_volume(method: Method) -> float:
     return method.correct(case._replace(name="again")).seconds * VOLUME_SLICES / TIMED_SLICES
 
 
-def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method]:
+def methods_of(trained: dict[str, Trained], autofocus: bool, weights: Path | None) -> list[Method]:
     """Rows of the table: ours first, then the baselines, at last the weights that were trained longer.
 
     Each network stands there with half and with all of its residual.
@@ -74,7 +77,9 @@ def methods_of(trained: dict[str, Trained], weights: Path | None) -> list[Method
     for name in (name for name in trained if name != OURS):
         whole = Remembered(NetworkMethod(TITLES[name], load_network(name, trained[name].weights)))
         methods += [ShareOfResidual(whole, share) for share in SHARES]
-    return [*methods, Autofocus(), CorrectorMethod(RELEASED, load_corrector(weights))]
+    if autofocus:
+        methods.append(Autofocus())
+    return [*methods, CorrectorMethod(RELEASED, load_corrector(weights))]
 
 
 def compare(
@@ -85,11 +90,12 @@ def compare(
     configs: Sequence[str] = ("train.yaml",),
     knobs: dict[str, Any] | None = None,
     codes: Path | None = None,
-    baselines: Sequence[str] = tuple(TARGETS),
+    baselines: Sequence[str] = BASELINES,
 ) -> EvaluationFiles:
     """Train what is not trained yet, evaluate all, and write the table into ``out``."""
-    trained = {name: train(name, steps, out, configs, knobs, codes) for name in (OURS, *baselines)}
-    methods = methods_of(trained, weights)
+    networks = (OURS, *(name for name in baselines if name in TARGETS))
+    trained = {name: train(name, steps, out, configs, knobs, codes) for name in networks}
+    methods = methods_of(trained, AUTOFOCUS in baselines, weights)
     start = "within them" if codes is None else "before"
     about = {
         "data": f"baselines, {steps} optimiser steps each",
@@ -125,13 +131,13 @@ def main(
     config: list[str] = typer.Option(["train.yaml"], help="Config of bundle/configs; again for overlays."),
     knob: list[str] = typer.Option([], "--set", help="A knob of the configs, such as image_size=96; again for more."),
     quick: bool = typer.Option(False, "--quick", help="The quick grid."),
-    baseline: list[str] = typer.Option(list(TARGETS), help="unet or restormer; again for both. Default: both."),
+    baseline: list[str] = typer.Option(list(BASELINES), help="unet, restormer or autofocus, again for more. All."),
     only: str = typer.Option(None, help="Train one of ours, unet, restormer and stop there."),
 ) -> None:
     """Train, evaluate and write report.html, table.md, summary.json and cases.csv."""
     given = knobs_of(knob)
-    if not TARGETS.keys() >= set(baseline):
-        raise typer.BadParameter(f"got {baseline}; allowed are {', '.join(TARGETS)}.", param_hint="--baseline")
+    if not set(BASELINES) >= set(baseline):
+        raise typer.BadParameter(f"got {baseline}; allowed are {', '.join(BASELINES)}.", param_hint="--baseline")
     if only not in (None, OURS, *TARGETS):
         raise typer.BadParameter(f"got {only!r}; allowed are {', '.join((OURS, *TARGETS))}.", param_hint="--only")
     if only is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from torch import nn
 
 from mocodis_monai.networks.fidelity_branch import FidelityBranch
 
@@ -12,15 +15,22 @@ WEIGHT_DECAY = 1e-4
 def muon_groups(branch: FidelityBranch) -> list[dict[str, Any]]:
     """Parameter groups of ``branch`` for ``pytorch_optimizer.Muon``.
 
-    The hidden kernels and matrices take orthogonal steps. What touches the image or leaves the branch, gains and
-    biases step by AdamW, as that optimiser's authors advise.
+    What touches the image or leaves the branch steps by AdamW: see :func:`groups_around`.
     """
     outer = [branch.to_full[0], branch.drawn_in, branch.coarse_logits, branch.fine_logits, branch.detail]
-    outer += [branch.score_head, branch.to_residual]
+    return groups_around(branch, [*outer, branch.score_head, branch.to_residual])
+
+
+def groups_around(network: nn.Module, outer: Iterable[nn.Module]) -> list[dict[str, Any]]:
+    """Parameter groups of ``network``, whose first and last layers are ``outer``, for ``pytorch_optimizer.Muon``.
+
+    The hidden kernels and matrices take orthogonal steps; the outer layers, gains and biases step by AdamW, as that
+    optimiser's authors advise.
+    """
     at_the_edge = {weight for module in outer for weight in module.parameters()}
-    hidden = [weight for weight in branch.parameters() if weight.ndim > 1 and weight not in at_the_edge]
+    hidden = [weight for weight in network.parameters() if weight.ndim > 1 and weight not in at_the_edge]
     inside = set(hidden)
-    others = [weight for weight in branch.parameters() if weight not in inside]
+    others = [weight for weight in network.parameters() if weight not in inside]
     return [
         {"params": hidden, "use_muon": True, "weight_decay": WEIGHT_DECAY},
         {"params": others, "use_muon": False, "weight_decay": WEIGHT_DECAY, "betas": (0.9, 0.999), "eps": 1e-8},

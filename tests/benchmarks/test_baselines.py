@@ -18,6 +18,7 @@ from benchmarks.baseline_methods import (
     ShareOfResidual,
     basic_unet,
     gradient_entropy,
+    muon_groups_of,
     restormer,
 )
 from benchmarks.baseline_training import train
@@ -25,7 +26,7 @@ from benchmarks.baselines import compare, knobs_of
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import Case, Cell, Grid
-from mocodis_monai.losses import CorrectionLoss, structural_loss
+from mocodis_monai.losses import CorrectionLoss, foreground_structural_loss, structural_loss
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks import MotionCorrector
 
@@ -61,6 +62,33 @@ def test_the_loss_is_the_image_term_of_ours_and_its_structural_term():
     errors = torch.stack([F.l1_loss(a, b) for a, b in zip(prediction, clean)])
     wanted = (weights / weights.mean() * errors).mean() + share * structural_loss(prediction, clean)
     assert ImageLoss()(prediction, moved, clean).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_the_loss_counts_structure_where_and_as_much_as_the_configs_say():
+    clean, moved, prediction = (torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(k)) for k in range(3))
+    clean[..., 16:] = 0
+    given = {"structure_weight": 1.0, "structure_in": "foreground"}
+    plain = ImageLoss(structure_weight=0.0)(prediction, moved, clean)
+    difference = ImageLoss(**given)(prediction, moved, clean) - plain
+    assert difference.item() == pytest.approx(foreground_structural_loss(prediction, clean).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [basic_unet, restormer])
+def test_muon_steps_all_kernels_of_a_baseline_but_those_that_touch_the_image(make):
+    network = make()
+    kernels, others = (group["params"] for group in muon_groups_of(network))
+    assert len(kernels) + len(others) == len({*kernels, *others}) == len(list(network.parameters()))
+    in_image = [weight for weight in network.parameters() if weight.ndim > 1 and 1 in weight.shape[:2]]
+    outer = [weight for weight in others if weight.ndim > 1]
+    assert len(outer) == 2 and {id(weight) for weight in outer} <= {id(weight) for weight in in_image}
+    assert all(weight.ndim > 1 for weight in kernels)
+
+
+def test_the_baselines_step_by_the_optimiser_of_the_configs(tmp_path):
+    configs = ("train.yaml", "train_muon.yaml")
+    trained = train("unet", 8, tmp_path, configs, {**TINY, "num_samples": 100})
+    groups = torch.load(trained.weights.parent / "checkpoint.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert [group["use_muon"] for group in groups] == [True, False]
 
 
 def test_the_method_works_on_the_scale_of_one_and_leaves_air_alone():
@@ -185,3 +213,5 @@ def test_the_table_has_ours_and_every_baseline(tmp_path):
     report, table = files.report.read_text(), files.table.read_text()
     assert all(name in report and name in table for name in summary["methods"][1:])
     assert "training in processor minutes" in table
+    alone = json.loads(compare(tmp_path, 8, grid, knobs=TINY, baselines=("unet",)).summary.read_text())
+    assert alone["methods"] == ["uncorrected", *rows[:4], "ours, --weights"]
