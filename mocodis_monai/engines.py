@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +12,9 @@ from monai.utils.enums import CommonKeys as Keys
 from torch.nn import functional as F
 
 from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
+from mocodis_monai.errors import InputError
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
-from mocodis_monai.networks import LevelIndices, LevelLogits
+from mocodis_monai.networks import LevelIndices, LevelLogits, VectorQuantizer
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
 from mocodis_monai.parallel import bare, call
@@ -69,17 +72,45 @@ class CorrectorStep:
     ) -> None:
         self.codes_iterations, self.guidance = codes_iterations, guidance
         self.codes_loss = CodesLoss() if codes_loss is None else codes_loss
+        self._stage: Callable[..., Any] | None = None
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch of twins: image, target, displacement_px; partner, partner_target and so on.
 
         Raises:
-            FloatingPointError: the loss is not finite; the weights are left as they were.
+            InputError: the codes are to be trained and are in no optimiser, or the branch is, on codes that never were.
+            FloatingPointError: the loss is not finite; the optimiser has not stepped.
             RuntimeError: a gradient is not finite; likewise.
         """
         pair = prepare_twins(batch, engine.state.device)
         stage = self._learn_codes if engine.state.iteration <= self.codes_iterations else self._learn_correction
+        if stage != self._stage:
+            self._check_start(engine, stage)
+            self._stage = stage
         return stage(engine, pair)
+
+    def _check_start(self, engine: SupervisedTrainer, stage: Callable[..., Any]) -> None:
+        """Refuse a stage that could not learn; say so if the other one will never come."""
+        network, state = bare(engine.network), engine.state
+        if stage == self._learn_correction:
+            if not all(book.initialized for book in network.modules() if isinstance(book, VectorQuantizer)):
+                raise InputError(
+                    f"codes_iterations is {self.codes_iterations}, and the codes were never trained: the branch would "
+                    "learn from noise. Give --initial_weights, or more --codes_iterations."
+                )
+            return
+        trained = {weight for group in engine.optimizer.param_groups for weight in group["params"]}
+        if trained.isdisjoint(network.vqvae.parameters()):
+            raise InputError(
+                f"codes_iterations is {self.codes_iterations}, but the optimizer of this config does not hold the "
+                "codes. Set --codes_iterations 0."
+            )
+        iterations = (state.max_epochs or 0) * (state.epoch_length or 0)
+        if iterations <= self.codes_iterations:
+            logging.getLogger(__name__).warning(
+                "codes_iterations is %s: all %s iterations go to the codes, the fidelity branch is left as it is",
+                self.codes_iterations, iterations,
+            )
 
     def _learn_codes(self, engine: SupervisedTrainer, pair: Pair) -> dict[str, Any]:
         bare(engine.network).train()
@@ -140,7 +171,7 @@ class PriorStep:
         """Run the step on a batch of twins: image, target, displacement_px; partner, partner_target and so on.
 
         Raises:
-            FloatingPointError: the loss is not finite; the weights are left as they were.
+            FloatingPointError: the loss is not finite; the optimiser has not stepped.
             RuntimeError: a gradient is not finite; likewise.
         """
         pair = prepare_twins(batch, engine.state.device)
@@ -199,12 +230,14 @@ def descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
     """One optimiser step: clear gradients, go back, clip, step.
 
     Raises:
-        FloatingPointError: the loss is not finite; the parameters are left as they were.
+        FloatingPointError: the loss is not finite; the parameters are left as they were (codebooks and batch statistics
+            have moved with the forward pass).
         RuntimeError: a gradient is not finite; likewise.
     """
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"loss is {loss.item()} at iteration {engine.state.iteration}; it must be finite. Lower the learning rate."
+            f"loss is {loss.item()} at iteration {engine.state.iteration}; it must be finite. Lower the learning rate, "
+            "or look for NaN in the images."
         )
     engine.network.zero_grad(set_to_none=True)  # of weights that are in no optimiser too: they would count in the clip
     loss.backward()

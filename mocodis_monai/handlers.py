@@ -18,6 +18,8 @@ from monai.utils.enums import CommonKeys as Keys
 
 from mocodis_monai.data.files import staged
 from mocodis_monai.distributed import rank
+from mocodis_monai.errors import InputError
+from mocodis_monai.release import load_weights
 
 
 def loss_of(output: Any) -> float:
@@ -45,7 +47,7 @@ class EpochProgress:
 
 
 class TensorBoardTerms:
-    """Write the named parts of the loss, and the codebooks' usage and perplexity, to TensorBoard.
+    """Write the loss, its named parts, and the codebooks' usage and perplexity to TensorBoard.
 
     Args:
         writer: a ``torch.utils.tensorboard.SummaryWriter``.
@@ -60,7 +62,7 @@ class TensorBoardTerms:
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._write)
 
     def _write(self, engine: Engine) -> None:
-        for name, value in terms_of(engine.state.output).items():
+        for name, value in {"loss": loss_of(engine.state.output), **terms_of(engine.state.output)}.items():
             self.writer.add_scalar(f"train/{name}", value, engine.state.iteration)
 
 
@@ -89,8 +91,9 @@ class SaveCheckpoint:
     """Write a checkpoint after every epoch, and say where.
 
     ``checkpoint.pt`` holds all that training needs to go on; ``model.pt`` is the network's plain state dict, which
-    loads with ``weights_only=True``. Both appear by rename, so that an interrupted write leaves the last one whole. The
-    weights of an earlier training in the same folder become ``model_before.pt``.
+    loads with ``weights_only=True``. Both appear by rename, so that an interrupted write leaves the last one whole.
+    What an earlier training left in the same folder becomes ``checkpoint_before.pt`` at the start, so that no later run
+    goes on from there by mistake, and ``model_before.pt`` after the first epoch.
 
     Args:
         output_dir: the folder; made if it is missing.
@@ -111,12 +114,21 @@ class SaveCheckpoint:
 
     def _look(self, engine: Engine) -> None:
         self._afresh = engine.state.epoch == 0  # else it goes on with the training that lies there
+        if self._afresh:
+            self._set_aside("checkpoint")
+        else:  # it may have been cut short between the checkpoint and the weights
+            self._write(self.network.state_dict(), "model.pt")
+
+    def _set_aside(self, name: str) -> None:
+        """Keep what an earlier training left under another name."""
+        file = self.output_dir / f"{name}.pt"
+        if file.exists():
+            kept = file.replace(file.with_name(f"{name}_before.pt"))
+            logging.getLogger(__name__).warning("the %s of an earlier training is now %s", name, kept)
 
     def _save(self, engine: Engine) -> None:
-        weights = self.output_dir / "model.pt"
-        if self._afresh and weights.exists():
-            kept = weights.replace(weights.with_name("model_before.pt"))
-            logging.getLogger(__name__).warning("the weights of an earlier training are now %s", kept)
+        if self._afresh:
+            self._set_aside("model")
         self._afresh = False
         state = {name: part.state_dict() for name, part in {**self.state, "trainer": engine}.items()}
         self._write(state, "checkpoint.pt")
@@ -130,12 +142,36 @@ class SaveCheckpoint:
         logging.getLogger(__name__).info("weights: %s", self.output_dir / "model.pt")
 
 
+class StartFrom:
+    """Load the weights to start from, at once: a wrong file is found before any work.
+
+    Args:
+        weights: a ``model.pt`` or ``checkpoint.pt``.
+        network: what they are loaded into.
+
+    Raises:
+        InputError: see :func:`mocodis_monai.release.load_weights`.
+    """
+
+    def __init__(self, weights: str, network: torch.nn.Module) -> None:
+        load_weights(network, weights)
+
+    def attach(self, engine: Engine) -> None:
+        """Nothing is left to do when ``engine`` starts."""
+
+
 class ResumeFrom:
     """Go on from a checkpoint of :class:`SaveCheckpoint` if there is one; start afresh if there is none.
+
+    The learning rates, the weight decay and the length of a one-cycle schedule are those that the configuration names
+    now, not those that were saved.
 
     Args:
         path: the checkpoint.
         state: the objects that were saved, by name; the trainer is added.
+
+    Raises:
+        InputError: when the engine starts, the epochs of the checkpoint have another length.
     """
 
     def __init__(self, path: str, state: dict[str, Any]) -> None:
@@ -145,9 +181,10 @@ class ResumeFrom:
         """Load when ``engine`` starts."""
         if os.path.isfile(self.path):
             state = {**self.state, "trainer": engine}
+            engine.add_event_handler(Events.STARTED, self._remember)
             # Through main memory: each process puts its copy on its own device.
             CheckpointLoader(self.path, state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
-            self._keep_schedule_length(engine)
+            engine.add_event_handler(Events.STARTED, self._keep_what_is_configured)
             engine.add_event_handler(Events.STARTED, self._say_from_where)
         else:
             logging.getLogger(__name__).info("no %s to go on from: training starts afresh", self.path)
@@ -157,12 +194,33 @@ class ResumeFrom:
         rest = "nothing is left to do" if of is not None and done >= of else "it goes on"
         logging.getLogger(__name__).info("%s: epoch %s of %s is done, %s", self.path, done, of, rest)
 
-    def _keep_schedule_length(self, engine: Engine) -> None:
-        """A one-cycle schedule is as long as the configuration says now, not as it was when it was saved."""
+    def _remember(self, engine: Engine) -> None:
+        """What the configuration says, before the checkpoint is loaded."""
         schedule = self.state.get("lr_scheduler")
-        length = {name: vars(schedule)[name] for name in ("total_steps", "_schedule_phases") if hasattr(schedule, name)}
-        engine.add_event_handler(Events.STARTED, lambda: vars(schedule).update(length) if length else None)
+        self._epoch_length = engine.state.epoch_length
+        self._length = {name: vars(schedule)[name] for name in _SCHEDULE_LENGTH if hasattr(schedule, name)}
+        self._groups = [{name: group[name] for name in _GROUP_SETTINGS & group.keys()} for group in self._param_groups]
 
+    def _keep_what_is_configured(self, engine: Engine) -> None:
+        """Put back what is not the checkpoint's to say."""
+        if engine.state.epoch_length != self._epoch_length:
+            raise InputError(
+                f"{self.path}: its epochs have {engine.state.epoch_length} iterations, not {self._epoch_length}. Go on "
+                f"with --iterations_per_epoch {engine.state.epoch_length}; more epochs (--max_epochs) are possible."
+            )
+        if self._length:
+            vars(self.state["lr_scheduler"]).update(self._length)
+        for group, settings in zip(self._param_groups, self._groups, strict=True):
+            group.update(settings)
+
+    @property
+    def _param_groups(self) -> list[dict[str, Any]]:
+        return getattr(self.state.get("optimizer"), "param_groups", [])
+
+
+_SCHEDULE_LENGTH = ("total_steps", "_schedule_phases")
+_GROUP_SETTINGS = {"max_lr", "initial_lr", "min_lr", "weight_decay"}
+"""What of a one-cycle schedule and of an optimiser's groups is not taken from a checkpoint."""
 
 _ONE_IS_ENOUGH = (EpochProgress, TensorBoardTerms, SaveCheckpoint, StatsHandler, TensorBoardHandler)
 """What would write or show the same thing once per process."""

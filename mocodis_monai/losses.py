@@ -21,7 +21,7 @@ CLOSING = 9
 
 
 def score_loss(score_px: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
-    """Huber distance of log(1 + displacement score in pixels), both (B,): errors count relative to the motion."""
+    """Smooth L1 distance of log(1 + displacement score in pixels), both (B,): errors count relative to the motion."""
     return F.smooth_l1_loss(score_px.log1p(), displacement_px.log1p(), beta=0.1)
 
 
@@ -82,7 +82,8 @@ class CodesLoss(nn.Module):
     with clean image x, moved image y, content codes c of x, motion codes m of y and the decoder D: the VQ-VAE loss
     (arXiv 1711.00937, equation 3, codebooks by moving averages) once without and once with motion. Half of the moved
     images are drawn with the motion codes m' of their twin, another anatomy that went through the same trajectory,
-    and the codes of twins are drawn together. The score loss is the Huber distance of log(1 + displacement in pixels).
+    and the codes of twins are drawn together. The score loss is the smooth L1 distance of log(1 + displacement in
+    pixels).
 
     Args:
         commitment_cost: w_c.
@@ -141,7 +142,7 @@ class CorrectionLoss(nn.Module):
     r"""Second stage: loss of the fidelity branch.
 
     .. math::
-        \sum_i b_i |r_i - x_i| + w_s (1 - SSIM(r, x)) + w_o |o - x|
+        \frac{1}{B} \sum_i b_i |r_i - x_i| + w_s (1 - SSIM(r, x)) + w_o |o - x|
         + w_k (CE(c | y) + |e - E|^2) + w_t L_{score}
 
     with clean images x, refined images r, codes-only images o, the cross-entropy CE of the clean codes c read off the

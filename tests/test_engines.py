@@ -19,6 +19,7 @@ from mocodis_monai.engines import (
     prepare_validation,
     random_window,
 )
+from mocodis_monai.errors import InputError
 from mocodis_monai.losses import CodesLoss, CorrectionLoss, prior_nats
 from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
 
@@ -103,6 +104,30 @@ def test_after_both_stages_the_image_is_nearer_to_the_clean_one(small_corrector,
     assert output["terms"]["corrected"] < 0.85 * off
     torch.testing.assert_close((output["pred"] - image_pair.clean).abs().mean().item(), output["terms"]["corrected"])
     assert output["pred"].shape == image_pair.clean.shape and not output["pred"].requires_grad
+
+
+def test_a_branch_on_codes_that_were_never_trained_is_refused(small_corrector, batch):
+    network = small_corrector(awake=False)
+    before = state_of(network)
+    with pytest.raises(InputError, match=r"codes_iterations is 0, and the codes were never trained.*initial_weights"):
+        trainer_of(network, CorrectorStep(0), CorrectionLoss(), [batch]).run()
+    assert not changed(before, state_of(network))
+
+
+def test_codes_that_are_in_no_optimiser_are_not_trained_by_half(small_corrector, batch):
+    network = small_corrector()
+    trainer = trainer_of(network, CorrectorStep(1), CorrectionLoss(), [batch])
+    trainer.optimizer = torch.optim.SGD(network.fidelity_branch.parameters(), lr=0.1)
+    before = state_of(network)
+    with pytest.raises(InputError, match=r"does not hold the codes\. Set --codes_iterations 0"):
+        trainer.run()
+    assert not changed(before, state_of(network))
+
+
+@pytest.mark.parametrize(("codes_iterations", "said"), [(2, True), (1, False)])
+def test_a_training_that_never_comes_to_the_branch_says_so(small_corrector, batch, caplog, codes_iterations, said):
+    trainer_of(small_corrector(), CorrectorStep(codes_iterations), CorrectionLoss(), [batch] * 2).run()
+    assert ("all 2 iterations go to the codes" in caplog.text) == said
 
 
 @pytest.mark.parametrize("codes_iterations", [0, 1, 3, 5])

@@ -14,6 +14,7 @@ from mocodis_monai.handlers import (
     EpochProgress,
     ResumeFrom,
     SaveCheckpoint,
+    StartFrom,
     TensorBoardTerms,
     loss_of,
     terms_of,
@@ -53,6 +54,43 @@ def test_the_weights_of_an_earlier_training_in_the_folder_are_kept(tmp_path, cap
     Session(tmp_path).run(2)
     assert torch.equal(torch.load(tmp_path / "model_before.pt", weights_only=True)["weight"], weight)
     assert "model_before.pt" in caplog.text
+
+
+def test_a_training_afresh_that_dies_early_is_not_taken_for_the_one_before(tmp_path, caplog):
+    before = Session(tmp_path).run(2)
+    fresh = Session(tmp_path)
+    fresh.engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fresh.run(3)
+    assert Session(tmp_path, resume=True).run(3).epochs == [1, 2, 3]
+    kept = torch.load(tmp_path / "checkpoint_before.pt", weights_only=True)
+    assert torch.equal(kept["network"]["weight"], before.network.weight)
+    assert "checkpoint_before.pt" in caplog.text
+
+
+def test_weights_that_were_not_written_after_the_last_checkpoint_are_written_by_the_next_run(tmp_path):
+    done = Session(tmp_path).run(2)
+    (tmp_path / "model.pt").unlink()  # killed between the two
+    Session(tmp_path, resume=True).run(2)
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["weight"], done.network.weight)
+
+
+def test_epochs_of_another_length_are_refused_and_nothing_is_lost(tmp_path):
+    Session(tmp_path).run(1)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    other = Session(tmp_path, resume=True)
+    with pytest.raises(InputError, match="its epochs have 2 iterations, not 3"):
+        other.engine.run([torch.eye(3)] * 3, max_epochs=2, epoch_length=3)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_weights_to_start_from_are_there_at_once_and_a_wrong_file_is_named(tmp_path):
+    torch.save(nn.Linear(3, 1).state_dict(), tmp_path / "good.pt")
+    network = nn.Linear(3, 1)
+    StartFrom(str(tmp_path / "good.pt"), network)
+    assert torch.equal(network.weight, torch.load(tmp_path / "good.pt", weights_only=True)["weight"])
+    with pytest.raises(InputError, match=r"typo\.pt: no such file"):
+        StartFrom(str(tmp_path / "typo.pt"), network)
 
 
 def test_a_training_that_goes_on_says_from_where_and_keeps_no_second_copy(tmp_path, caplog):
@@ -104,11 +142,14 @@ def test_an_interrupted_training_ends_where_the_whole_one_does(tmp_path):
 
 
 def test_a_one_cycle_schedule_goes_on_for_longer_than_it_was_first_planned(tmp_path):
-    def session(max_epochs: int, resume: bool) -> Engine:
+    rates = []
+
+    def session(max_epochs: int, resume: bool, learning_rate: float = 0.1) -> Engine:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=2 * max_epochs + 1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=2 * max_epochs + 1)
         engine = Engine(lambda engine, batch: (optimizer.step(), schedule.step()))
-        state = {"lr_scheduler": schedule}
+        engine.add_event_handler(Events.COMPLETED, lambda: rates.append(schedule.get_last_lr()[0]))
+        state = {"lr_scheduler": schedule, "optimizer": optimizer}
         if resume:
             ResumeFrom(str(tmp_path / "checkpoint.pt"), state).attach(engine)
         SaveCheckpoint(str(tmp_path), nn.Linear(1, 1), state).attach(engine)
@@ -117,6 +158,13 @@ def test_a_one_cycle_schedule_goes_on_for_longer_than_it_was_first_planned(tmp_p
 
     session(1, resume=False)
     assert session(3, resume=True).state.epoch == 3
+    session(6, resume=True)
+    session(9, resume=True, learning_rate=0.01)  # at the rates that are asked for now
+    wanted = torch.optim.lr_scheduler.OneCycleLR(torch.optim.SGD([nn.Parameter(torch.zeros(1))]), 0.01, total_steps=19)
+    for _ in range(18):
+        wanted.optimizer.step()
+        wanted.step()
+    assert rates[-1] == pytest.approx(wanted.get_last_lr()[0])
 
 
 def test_without_a_checkpoint_training_starts_afresh(tmp_path):
@@ -150,10 +198,11 @@ def test_terms_are_written_every_few_iterations():
         def add_scalar(self, *point):
             written.append(point)
 
-    engine = Engine(lambda engine, batch: {"terms": {"refined": float(batch)}})
+    engine = Engine(lambda engine, batch: {"loss": batch / 2, "terms": {"refined": float(batch)}})
     TensorBoardTerms(Writer(), interval=3).attach(engine)
     engine.run(range(7))
-    assert written == [("train/refined", 2.0, 3), ("train/refined", 5.0, 6)]
+    at_3, at_6 = ([("train/loss", value / 2, k), ("train/refined", value, k)] for value, k in ((2.0, 3), (5.0, 6)))
+    assert written == [*at_3, *at_6]
 
 
 @pytest.mark.parametrize("show_loss", [True, False])

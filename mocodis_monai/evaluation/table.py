@@ -27,6 +27,7 @@ def evaluate(
     manifest: str | Path | None = None,
     quick: bool = False,
     grid: Grid | None = None,
+    network: MotionCorrector | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Evaluation:
@@ -40,16 +41,22 @@ def evaluate(
         manifest: scans of your own instead of the grid, see ``data_manifests/README.md``.
         quick: fewer subjects and severities of simulated motion.
         grid: cells to make instead of the built-in ones.
+        network: what holds ``weights``; None makes one of the released sizes and loads them.
         device: where the network runs.
         progress: show a progress bar.
 
     Raises:
-        InputError: weights or manifest are unfit, or no scan of the manifest could be measured.
+        InputError: weights, network or manifest are unfit, or no scan of the manifest could be measured.
     """
     scans = None if manifest is None else read_scans(manifest, progress)
     if scans is not None:
         check_sizes(scans.real)
-    network: MotionCorrector = load_corrector(weights, device)
+    if not isinstance(network, MotionCorrector | None):
+        raise InputError(
+            f"network_def is {type(network).__name__}; this table takes a MotionCorrector. The run id `evaluating` "
+            "takes any network, examples/train_and_compare.py puts one into the table."
+        )
+    network = load_corrector(weights, device) if network is None else network.to(device).eval()
     path = default_weights_path() if weights is None else Path(weights)
     sha256 = sha256_of([path])
     about = {

@@ -30,6 +30,18 @@ def unfold(spatial_dims: int, in_channels: int, out_channels: int) -> _ConvNd:
     return Conv[Conv.CONVTRANS, spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
 
 
+def check_heads(channels: int, num_heads: int) -> None:
+    """Refuse features that cannot be dealt out to the heads of an attention.
+
+    Raises:
+        ValueError: the channels are no multiple of the heads.
+    """
+    if channels % num_heads:
+        raise ValueError(
+            f"attention has {channels} channels and {num_heads} heads; the channels must be a multiple of the heads."
+        )
+
+
 def start_at_zero(layer: _ConvNd | nn.Linear) -> None:
     """Zero weight and bias, so that ``layer`` puts out nothing until it has learned to."""
     nn.init.zeros_(layer.weight)
@@ -97,10 +109,14 @@ class AxialAttention(nn.Module):
         spatial_dims: 2 or 3.
         channels: channels of input and output, a multiple of ``num_heads``.
         num_heads: attention heads.
+
+    Raises:
+        ValueError: the channels are no multiple of the heads.
     """
 
     def __init__(self, spatial_dims: int, channels: int, num_heads: int = 4) -> None:
         super().__init__()
+        check_heads(channels, num_heads)
         self.spatial_dims, self.num_heads = spatial_dims, num_heads
         self.position = Conv[Conv.CONV, spatial_dims](channels, channels, 3, padding=1, groups=channels)
         self.norm = nn.LayerNorm(channels)

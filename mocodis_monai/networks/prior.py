@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mocodis_monai.networks.blocks import start_at_zero
+from mocodis_monai.networks.blocks import check_heads, start_at_zero
 
 WINDOWS_AT_ONCE = 16
 """Windows that go through the blocks together: what a processor's cache holds, a seventh faster than all at once."""
@@ -61,10 +61,14 @@ class CausalBlock(nn.Module):
     Args:
         hidden_size: channels of a token, a multiple of ``num_heads``.
         num_heads: attention heads.
+
+    Raises:
+        ValueError: the channels are no multiple of the heads.
     """
 
     def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
+        check_heads(hidden_size, num_heads)
         self.num_heads = num_heads
         self.norm_attention, self.norm_mlp = nn.LayerNorm(hidden_size), nn.LayerNorm(hidden_size)
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)

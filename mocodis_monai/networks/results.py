@@ -16,7 +16,7 @@ class Correction(NamedTuple):
 
     Attributes:
         corrected: the corrected image.
-        uncertainty: mean distance of the result from what the codes draw and from the input, around each place. It
+        uncertainty: distance of the result from what the codes draw and from the input, added up, around each place. It
             ranks places by their error, without being a standard deviation.
         motion_score_mm: (B,), estimated displacement score.
         artifact_map: negative log-likelihood (nats) of the image's own codes under the posterior over clean codes.

@@ -11,9 +11,10 @@ UNCERTAINTY_SIGMA = 2.0
 
 
 def uncertainty_of(image: torch.Tensor, corrected: torch.Tensor, codes_only: torch.Tensor) -> torch.Tensor:
-    """How far the result lies from what the codes draw and from the input, smoothed, (B, 1, *spatial) float32.
+    """How far the result lies from what the codes draw and from the input, added up and smoothed.
 
-    At the border the outermost values go on: beside zeros the map would fade there.
+    All images are (B, 1, *spatial), the map float32. At the border the outermost values go on:
+    beside zeros the map would fade there.
     """
     apart = (abs(corrected - codes_only) + abs(corrected - image)).float()
     kernel = gaussian_1d(torch.tensor(UNCERTAINTY_SIGMA, device=apart.device))

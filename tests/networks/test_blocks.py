@@ -14,6 +14,7 @@ from mocodis_monai.networks.blocks import (
     fold,
     unfold,
 )
+from mocodis_monai.networks.prior import CausalBlock
 
 SPATIAL = {2: (6, 10), 3: (4, 6, 2)}
 
@@ -55,6 +56,12 @@ def test_modulation_scales_and_shifts_by_the_condition_of_its_site(awaken):
     scale, shift = (weight @ condition[0, :, 1, 2] + bias).split(4)
     # Site (5, 5) of the 8 x 8 grid lies in site (1, 2) of the 2 x 4 grid.
     torch.testing.assert_close(block(x, condition)[0, :, 5, 5], x[0, :, 5, 5] * (1 + scale) + shift)
+
+
+@pytest.mark.parametrize("make", [lambda: AxialAttention(2, 10), lambda: CausalBlock(10, 4)])
+def test_channels_that_the_heads_cannot_share_are_refused_at_once(make):
+    with pytest.raises(ValueError, match="10 channels and 4 heads"):
+        make()
 
 
 def test_attention_sees_its_whole_row_and_column_and_nothing_else(awaken):
