@@ -55,12 +55,20 @@ def restormer(
     return ResidualNetwork(network)
 
 
+OUTER_LAYERS = {BasicUNet: ("conv_0.conv_0.conv", "final_conv"), Restormer: ("patch_embed", "output")}
+"""First and last layer of each network: they touch the image, and Muon leaves them to AdamW."""
+
+
 def muon_groups_of(network: ResidualNetwork) -> list[dict[str, Any]]:
-    """Its parameter groups for ``pytorch_optimizer.Muon``, cut as those of ours: what touches the image by AdamW."""
-    first, last = ("conv_0.conv_0.conv", "final_conv") if isinstance(network.network, BasicUNet) else (
-        "patch_embed", "output"
-    )
-    return groups_around(network, map(network.network.get_submodule, (first, last)))
+    """Its parameter groups for ``pytorch_optimizer.Muon``, cut as those of ours: what touches the image by AdamW.
+
+    Raises:
+        KeyError: nobody has said which layers these are.
+    """
+    kind = type(network.network)
+    if kind not in OUTER_LAYERS:
+        raise KeyError(f"{kind.__name__} is not in OUTER_LAYERS of {__name__}: name its first and last layer there.")
+    return groups_around(network, map(network.network.get_submodule, OUTER_LAYERS[kind]))
 
 
 class ImageLoss(nn.Module):

@@ -42,7 +42,7 @@ def main(out: Path) -> None:
                 phase_encode_axis=1,
             ),
         ]
-    ).set_random_state(seed=0)  # the same seed gives the same motion, whatever else draws random numbers
+    ).set_random_state(seed=0)  # the same motion in every run; in a DataLoader, torch.manual_seed does this
     samples = [pipeline(record) for record in records]
 
     # 3. What happened to an image travels with it.

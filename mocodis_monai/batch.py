@@ -95,7 +95,8 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
         raise
     except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
         left = " The result of an earlier run still lies there." if scan.output.exists() else ""
-        return Outcome(scan, {**record, "status": FAILED, "error": _why(scan, error) + left}, False)
+        kept = {name: record[name] for name in ("scan", "output")}
+        return Outcome(scan, {**kept, "status": FAILED, "error": _why(scan, error) + left}, False)
     finally:
         share.reach(1, 1)
 

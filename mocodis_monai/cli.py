@@ -225,11 +225,12 @@ def gallery(
 @app.command()
 def export_bundle(
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder to make; its zip appears beside it."),
+    weights: Path | None = typer.Option(None, help="A checkpoint of your own, instead of the released one."),
 ) -> None:
     """Make a self-contained MONAI Model Zoo bundle: configs, weights, documents and this package."""
     from mocodis_monai.export import export_bundle as export
 
-    made = export(folder)
+    made = export(folder, weights)
     typer.echo(f"{made.folder}\n{made.archive}")
     for path in made.large_files:
         typer.echo(f"{path} is above 25 MB: upload it and put its address into large_files.yml")

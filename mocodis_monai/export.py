@@ -10,16 +10,22 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from mocodis_monai.data.files import not_written
 from mocodis_monai.errors import InputError
-from mocodis_monai.release import bundle_root
+from mocodis_monai.release import bundle_root, load_corrector, write_checksum
 
 __all__ = ["LARGE_FILE_BYTES", "ExportedBundle", "export_bundle"]
 
 LARGE_FILE_BYTES = 25 * 10**6
 """Larger files are not kept in the Zoo's repository but named in ``large_files.yml``."""
+OTHER_WEIGHTS = (
+    "**The weights of this bundle are not those that this card tells of**: data, training and figures below are those\n"
+    "of the released ones. Rewrite it, `data_license.txt` and `configs/metadata.json` before you share the bundle."
+)
 _PARTS = ("LICENSE", "configs", "docs", "models")
 # What running leaves behind, and the bundle inside the package of a wheel: it is copied as the bundle.
 _NOT_COPIED = ("__pycache__", "*.pyc", ".*", "bundle")
@@ -40,24 +46,28 @@ class ExportedBundle(NamedTuple):
     large_files: tuple[Path, ...]
 
 
-def export_bundle(folder: str | Path) -> ExportedBundle:
+def export_bundle(folder: str | Path, weights: str | Path | None = None) -> ExportedBundle:
     """Copy the bundle and the package into ``folder`` and zip it; both appear by rename, whole or not at all.
 
     Args:
         folder: the folder to make, named as the bundle shall be named; its parent exists.
+        weights: a checkpoint of your own in the place of the released one; the model card of the export says so.
 
     Raises:
         InputError: the folder or the zip is already there, its parent is not, it lies inside what is copied, or the
-            disk refuses.
+            disk refuses; the weights are unfit.
     """
     folder = Path(folder).absolute()
     archive = folder.with_name(folder.name + ".zip")
     root, package = Path(bundle_root()), Path(__file__).resolve().parent
     _check_place(folder, archive, root, package)
+    own = None if weights is None else load_corrector(weights).state_dict()
     try:
         with tempfile.TemporaryDirectory(prefix=".mocodis-", dir=folder.parent) as staging:
             made = Path(staging) / folder.name
             _copy(root, package, made)
+            if own is not None:
+                _exchange_weights(made, own)
             large_files = _list_large_files(made)
             zipped = shutil.make_archive(str(made), "zip", root_dir=staging, base_dir=folder.name)
             made.replace(folder)
@@ -88,6 +98,16 @@ def _copy(root: Path, package: Path, target: Path) -> None:
         else:
             shutil.copy(source, target / name)
     shutil.copytree(package, target / package.name, ignore=ignore)
+
+
+def _exchange_weights(folder: Path, state: dict[str, Any]) -> None:
+    """Put other weights and their checksum into an export, and say in its model card that it tells of others."""
+    weights = folder / "models" / "model.pt"
+    torch.save(state, weights)
+    write_checksum(weights)
+    card = folder / "docs" / "README.md"
+    title, rest = card.read_text(encoding="utf-8").split("\n", 1)
+    card.write_text(f"{title}\n\n{OTHER_WEIGHTS}\n{rest}", encoding="utf-8")
 
 
 def _list_large_files(folder: Path) -> tuple[Path, ...]:

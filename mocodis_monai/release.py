@@ -19,6 +19,10 @@ from mocodis_monai.data.files import staged
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 
+RELEASED_SHA256 = "5cedd7f547bc513ee37f73f0a035bcebd3b89c40cfa7c99dc939e1a22bbc6c02"
+"""Of the weights whose training the model card and ``train_release.yaml`` tell: of no others is it known what they have
+seen, wherever they lie."""
+
 
 def bundle_root() -> str:
     """The bundle's folder: beside the package in a checkout, around it in an exported bundle, inside it in a wheel.

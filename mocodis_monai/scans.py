@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from mocodis_monai.data.dicom import is_dicom, read_dicom
-from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, write_derived
+from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, is_ours, write_derived
 from mocodis_monai.data.dicom_files import dicom_files, is_dicom_name
 from mocodis_monai.data.dicom_series import series_of
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, leads_nowhere, stem
@@ -123,6 +123,8 @@ def _read_dicom(scan: Scan, max_bytes: int) -> Image:
     if scan.output.is_dir() and not is_derived(scan.output):  # of an earlier run it is replaced
         check_output_dir(scan.output, scan.source)
     series = read_dicom(scan.source, scan.files, max_bytes)
+    if is_ours(series.frames[0].path):
+        raise InputError(f"{scan.source}: MoCoDis has corrected this already. Give the series that it was made from.")
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm")
     shape = tuple(series.image.shape)

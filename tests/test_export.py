@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from mocodis_monai import export
 from mocodis_monai.cli import app
 from mocodis_monai.errors import InputError
 from mocodis_monai.export import export_bundle
+from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.release import bundle_root
 
 PACKAGE = Path(export.__file__).parent
@@ -53,6 +55,27 @@ def test_the_zip_holds_the_folder(exported):
         inside = {name for name in archive.namelist() if not name.endswith("/")}
         assert inside == {f"{exported.name}/{name}" for name in files_of(exported)}
         assert archive.testzip() is None
+
+
+def test_weights_of_your_own_are_in_the_export_with_their_checksum_and_the_card_says_so(tmp_path):
+    network = MotionCorrector()
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    made = export_bundle(tmp_path / "own", tmp_path / "own.pt").folder
+    assert hashlib.sha256((made / "models" / "model.pt").read_bytes()).hexdigest() in (
+        made / "models" / "model.sha256"
+    ).read_text()
+    found = torch.load(made / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+    card, released = ((root / "docs" / "README.md").read_text() for root in (made, Path(bundle_root())))
+    assert export.OTHER_WEIGHTS in card[:600] and export.OTHER_WEIGHTS not in released
+    assert card.replace(f"{export.OTHER_WEIGHTS}\n", "", 1) == released.replace("\n", "\n\n", 1)
+
+
+def test_unfit_weights_leave_no_export(tmp_path):
+    (tmp_path / "own.pt").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"own\.pt: not a readable checkpoint"):
+        export_bundle(tmp_path / "own", tmp_path / "own.pt")
+    assert {path.name for path in tmp_path.iterdir()} == {"own.pt"}
 
 
 def test_nothing_else_is_left_beside_the_export(exported):

@@ -149,6 +149,13 @@ def test_the_checksum_of_the_released_weights_is_up_to_date():
     )
 
 
+def test_the_weights_that_the_model_card_tells_of_are_those_of_the_bundle():
+    written = release.checksum_path(default_weights_path()).read_text()
+    assert written.split()[0] == release.RELEASED_SHA256, (
+        "if the model card and train_release.yaml tell of these weights, put their checksum into RELEASED_SHA256"
+    )
+
+
 def test_released_weights_load_with_their_checksum_only(network, released):
     assert load_weights(network) is network
     torch.save(nn.Linear(3, 2).state_dict(), released)  # good weights, but others

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mocodis_monai.data.dicom import DicomScan
 
-__all__ = ["check_output_dir", "is_derived", "write_derived"]
+__all__ = ["check_output_dir", "is_derived", "is_ours", "write_derived"]
 
 _logger = logging.getLogger(__name__)
 
@@ -113,9 +113,14 @@ def is_derived(folder: Path) -> bool:
     files = sorted(file for file in folder.iterdir() if not is_litter(file))
     if not files or any(re.fullmatch(r"IM\d{6,}\.dcm", file.name) is None for file in files):
         return False
+    return is_ours(files[0])
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a DICOM file, by whatever name, is one that :func:`write_derived` made."""
     try:
         with quiet():
-            equipment = open_dataset(files[0]).get("ContributingEquipmentSequence") or []
+            equipment = open_dataset(file).get("ContributingEquipmentSequence") or []
             return any(item.get("ManufacturerModelName") == EQUIPMENT for item in equipment)
     except Exception:  # a damaged header raises almost anything, and was not written by us
         return False

@@ -22,6 +22,11 @@ _REFUSED_TYPES = {
         {"PROJECTION IMAGE", "MAX_IP", "MIN_IP", "CSA MIP", "MAXIMUM", "MINIMUM"},
         "Give the series that it was made from.",
     ),
+    "a map of a quantity": (
+        {"ADC", "FA", "ADC MAP", "FA MAP", "T1 MAP", "T2 MAP", "T2* MAP", "T2_STAR MAP", "R2 MAP", "R2_STAR MAP"}
+        | {"B0 MAP", "B1 MAP", "FIELD MAP"},
+        "Give the images that it was made from.",
+    ),
     "a phase image": (
         {"P", "PHASE", "PHASE MAP", "PHASE SUBTRACT", "VELOCITY", "VELOCITY MAP"},
         "Give the magnitude series.",
@@ -68,7 +73,7 @@ def check_object_kind(path: Path, dataset: Dataset) -> None:
 
 
 def check_frame_kind(path: Path, image_type: Iterable[str], complex_component: str | None) -> None:
-    """Refuse phase, real and imaginary images, localizers, mosaics and projections.
+    """Refuse phase, real and imaginary images, maps, localizers, mosaics and projections.
 
     Raises:
         InputError: ``image_type`` (ImageType, FrameType) or ``complex_component`` holds such a word.

@@ -17,7 +17,7 @@ from mocodis_monai.evaluation.real_scans import RealScan, cells_of_scans, check_
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
 from mocodis_monai.evaluation.still_scans import cells_of_still_scans
 from mocodis_monai.networks import MotionCorrector
-from mocodis_monai.release import default_weights_path, load_corrector
+from mocodis_monai.release import RELEASED_SHA256, default_weights_path, load_corrector
 
 __all__ = ["evaluate"]
 
@@ -62,7 +62,7 @@ def evaluate(
     about = {
         "weights": path.name,
         "weights_sha256": sha256,
-        "released": sha256 == sha256_of([default_weights_path()]),
+        "released": sha256 == RELEASED_SHA256,
         "data": "built-in grid" if manifest is None else Path(manifest).name,
         "quick": quick,
     }

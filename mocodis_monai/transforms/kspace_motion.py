@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data.meta_obj import get_track_meta
 from monai.transforms.inverse import InvertibleTransform
 from monai.utils.enums import TransformBackends
-from monai.utils.type_conversion import convert_to_dst_type, convert_to_tensor
+from monai.utils.type_conversion import convert_to_dst_type
 from torch import Tensor
 
 from mocodis_monai.motion import (
@@ -30,7 +29,7 @@ from mocodis_monai.motion import (
 from mocodis_monai.motion.deformation import check_deformation, from_numbers, to_numbers
 from mocodis_monai.motion.trajectory import check_trajectory
 
-from .motion_inputs import attach, check_channel_first, plain, spacing_of
+from .motion_inputs import as_image, attach, check_channel_first, plain, spacing_of
 from .scan import EchoTrain, ReceiverOptions, Scan, as_axes
 
 __all__ = ["KSpaceMotion", "MotionSample"]
@@ -164,7 +163,7 @@ class KSpaceMotion(IrreversibleMotion):
 
     def simulate(self, img: NdarrayOrTensor, with_target: bool = False) -> MotionSample:
         """Return the moved image, the co-registered target if asked for, and the metadata."""
-        still: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
+        still: Tensor = as_image(img, self.spacing_mm)
         data, motion, scan = plain(still), self.trajectory, self.scan
         dims = motion.spatial_dims
         check_channel_first(still, dims, scan.phase_encode_axes)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data.meta_obj import get_track_meta
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import affine_to_spacing
+from monai.utils.type_conversion import convert_to_tensor
 from nibabel.orientations import aff2axcodes
 from torch import Tensor
 
@@ -20,6 +25,23 @@ from mocodis_monai.motion import BodyAxes
 _TILT = 0.01
 # Letter -> place of the direction in BodyAxes, and +1 where the axis grows toward superior, anterior, right.
 _DIRECTIONS = {"S": (0, 1), "I": (0, -1), "A": (1, 1), "P": (1, -1), "R": (2, 1), "L": (2, -1)}
+
+
+def as_image(img: NdarrayOrTensor, spacing_mm: Sequence[float] | None) -> Tensor:
+    """The image as a tensor, with its metadata; says once if neither these nor ``spacing_mm`` tell the voxel size."""
+    if spacing_mm is None and not isinstance(img, MetaTensor):
+        _say_that_spacing_is_unknown()
+    image: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
+    return image
+
+
+@lru_cache(maxsize=1)
+def _say_that_spacing_is_unknown() -> None:
+    logging.getLogger(__name__).warning(
+        "RandKSpaceMotion, KSpaceMotion: an image came without an affine and without spacing_mm; its pixels count as 1 "
+        "mm. Give spacing_mm. (MONAI's PersistentDataset drops the affine, unless it has track_meta=True and "
+        "weights_only=False.)"
+    )
 
 
 def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:

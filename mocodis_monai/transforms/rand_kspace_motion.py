@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data.meta_obj import get_track_meta
 from monai.transforms.transform import RandomizableTransform
-from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
 from mocodis_monai.motion import (
@@ -35,6 +33,7 @@ from mocodis_monai.motion.severity import excursion_mm
 
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
 from .motion_inputs import (
+    as_image,
     as_range,
     as_tuple,
     attach,
@@ -158,7 +157,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         shows_anyway = any(self.receiver) or self.echo_train is not None
         if not (self._do_transform or shows_anyway):
             return
-        image: Tensor = convert_to_tensor(data, track_meta=get_track_meta())
+        image = as_image(data, self.spacing_mm)
         dims = image.ndim - 1
         axes = self._draw_axes(dims)
         check_channel_first(image, dims, axes)
@@ -198,7 +197,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
 
         Of several images that are acquired during one motion, give each its ``image_number``, and noise of its own.
         """
-        image: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
+        image = as_image(img, self.spacing_mm)
         if randomize:
             self.randomize(image)
         if self.motion is not None:

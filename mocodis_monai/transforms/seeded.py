@@ -14,7 +14,8 @@ class SeededCompose(Transform):
     """Random transforms seeded by the record: the same record gives the same sample, whoever asks and whenever.
 
     It counts as deterministic, so that MONAI's ``PersistentDataset`` keeps its results on disk: simulated motion is
-    then paid for once and shared by all trainings.
+    then paid for once and shared by all trainings. (With MONAI's defaults it keeps plain tensors: metadata, such as the
+    motion, are lost unless it has ``track_meta=True, weights_only=False``.)
 
     Args:
         transforms: transforms of dictionaries, random ones among them.

@@ -62,6 +62,7 @@ def test_a_batch_goes_on_when_scans_fail(study, tmp_path, correct, capsys, monke
     found = records(tmp_path / "out")
     assert [record["status"] for record in found.values()] == ["failed", "failed", "done", "done"]
     assert "not a NIfTI image" in found["bad.nii"]["error"]
+    assert found["bad.nii"].keys() == {"scan", "status", "output", "error"}  # no figures, no files that are not there
     assert "DOE" not in said + json.dumps(found)  # texts of other libraries may quote a header
     assert "bad_corrected.nii.gz" not in tree(tmp_path / "out")
     # Once more: what failed by chance is done now, what was done stays, what is bad fails again.

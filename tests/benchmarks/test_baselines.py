@@ -15,6 +15,7 @@ from benchmarks.baseline_methods import (
     ImageLoss,
     NetworkMethod,
     Remembered,
+    ResidualNetwork,
     ShareOfResidual,
     basic_unet,
     gradient_entropy,
@@ -82,6 +83,11 @@ def test_muon_steps_all_kernels_of_a_baseline_but_those_that_touch_the_image(mak
     outer = [weight for weight in others if weight.ndim > 1]
     assert len(outer) == 2 and {id(weight) for weight in outer} <= {id(weight) for weight in in_image}
     assert all(weight.ndim > 1 for weight in kernels)
+
+
+def test_a_network_without_known_outer_layers_is_told_where_to_name_them():
+    with pytest.raises(KeyError, match="Conv2d is not in OUTER_LAYERS"):
+        muon_groups_of(ResidualNetwork(torch.nn.Conv2d(1, 1, 3)))
 
 
 def test_the_baselines_step_by_the_optimiser_of_the_configs(tmp_path):
@@ -186,6 +192,9 @@ def test_ours_starts_from_given_codes_with_a_fresh_branch(tmp_path):
     with torch.no_grad():
         for weight in donor.parameters():
             weight.add_(0.01)
+    for name, buffer in donor.named_buffers():
+        if name.endswith("initialized"):
+            buffer.fill_(True)
     torch.save(donor.state_dict(), tmp_path / "donor.pt")
     trained = train("ours", 8, tmp_path, knobs=TINY, codes=tmp_path / "donor.pt")
     start = torch.load(next(tmp_path.rglob("codes.pt")), weights_only=True)

@@ -101,6 +101,7 @@ BAD_SERIES = {
     "real part": (_changed(ImageType=["ORIGINAL", "PRIMARY", "R", "IR"]), "a real part"),
     "localizer": (_changed(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "a localizer"),
     "mosaic": (_changed(ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), "a mosaic"),
+    "ADC map": (_changed(ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]), "a map of a quantity"),
     "projection": (_changed(ImageType=["DERIVED", "SECONDARY", "PROJECTION IMAGE"]), "a projection"),
     "negative values": (_changed(RescaleSlope=2, RescaleIntercept=-4096), "as in a phase image"),
     "slope 0": (_changed(RescaleSlope=0, RescaleIntercept=1), "RescaleSlope 0"),

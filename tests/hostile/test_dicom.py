@@ -163,6 +163,18 @@ def test_a_study_of_everything_is_corrected_as_far_as_it_can_be(tmp_path, correc
     assert "0 corrected, 4 done before, 3 failed" in capsys.readouterr().out
 
 
+def test_what_was_corrected_already_is_not_corrected_once_more(tmp_path, correct, capsys):
+    make_series(tmp_path / "study" / "t1", STORED)
+    assert correct(tmp_path / "study" / "t1", tmp_path / "first") == 0
+    (tmp_path / "study" / "t1c").mkdir()
+    for number, file in enumerate(sorted((tmp_path / "first").iterdir())):  # an archive names files as it likes
+        shutil.copy(file, tmp_path / "study" / "t1c" / f"{number}")
+    assert correct(tmp_path / "study", tmp_path / "out") == 1
+    said = capsys.readouterr().out
+    assert "1 corrected, 0 done before, 1 failed" in said
+    assert f"{tmp_path / 'study' / 't1c'}: MoCoDis has corrected this already" in said
+
+
 def test_one_series_gives_one_folder_that_holds_nothing_else(tmp_path, correct, capsys):
     make_series(tmp_path / "in", STORED, InPlanePhaseEncodingDirection="ROW")
     before = contents(tmp_path / "in")

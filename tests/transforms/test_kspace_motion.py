@@ -10,7 +10,7 @@ from monai.transforms import Compose, SqueezeDim
 from scipy.spatial.transform import Rotation
 
 from mocodis_monai.motion import NON_RIGID_FAMILIES, RIGID_FAMILIES, RigidTrajectory
-from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion
+from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, motion_inputs
 
 
 def blob(*shape, affine=None):
@@ -26,6 +26,17 @@ def held(translation_mm):
     dims = len(translation_mm)
     angles = torch.zeros(2, 1 if dims == 2 else 3)
     return RigidTrajectory(torch.tensor([translation_mm] * 2), angles)
+
+
+def test_an_image_of_unknown_voxel_size_is_said_to_be_one_once(caplog):
+    motion_inputs._say_that_spacing_is_unknown.cache_clear()
+    image = blob(32, 28)
+    for known in (RandKSpaceMotion(1.0)(image), RandKSpaceMotion(1.0, spacing_mm=(2, 2))(image.as_tensor())):
+        assert not caplog.records and known.shape == image.shape
+    for rand in (RandKSpaceMotion(1.0), RandKSpaceMotion(1.0)):
+        rand(image.as_tensor())
+    (said,) = caplog.records
+    assert "Give spacing_mm" in said.getMessage() and "PersistentDataset" in said.getMessage()
 
 
 @pytest.mark.parametrize("shape", [(32, 28), (24, 20, 18)])
