@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 import mocodis_monai
 from mocodis_monai.data.phantom import make_phantom
@@ -29,6 +30,24 @@ def python(*words: object, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, env=environment, timeout=600, **caught)
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
+
+
+def test_samples_are_known_by_the_scans_that_they_were_cut_from(tmp_path):
+    def made_with() -> dict:
+        parser = ConfigParser()
+        parser.read_config(str(CONFIGS / "train.yaml"))
+        parser["volumes"] = [str(tmp_path / "scan.nii.gz")]
+        return parser.get_parsed_content("simulated_with")
+
+    def save(seed: int) -> None:
+        scan = make_phantom("head", seed, (32, 32)).image[0].numpy()[..., None]
+        nib.save(nib.Nifti1Image(scan.astype(np.float32), np.eye(4)), tmp_path / "scan.nii.gz")
+
+    save(1)
+    before = made_with()
+    assert made_with() == before
+    save(2)  # repaired in its place, say
+    assert {name for name, value in made_with().items() if value != before[name]} == {"volumes_sha256"}
 
 
 @pytest.mark.slow

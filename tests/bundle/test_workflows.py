@@ -165,20 +165,6 @@ def test_evaluation_measures_given_weights(trained, tmp_path):
         assert re.search(rf"Metrics -- .*\b{name}: \d", said)
 
 
-def test_samples_are_known_by_the_scans_that_they_were_cut_from(tmp_path):
-    def made_with() -> dict:
-        parser = ConfigParser()
-        parser.read_config(str(CONFIGS / "train.yaml"))
-        parser["volumes"] = [str(tmp_path / "scan.nii.gz")]
-        return parser.get_parsed_content("simulated_with")
-
-    volume(tmp_path / "scan.nii.gz", (20, 24, 2))
-    before = made_with()
-    assert made_with() == before
-    volume(tmp_path / "scan.nii.gz", (20, 24, 3))  # repaired in its place, say
-    assert {name for name, value in made_with().items() if value != before[name]} == {"volumes_sha256"}
-
-
 def test_the_evaluation_writes_its_table_from_given_weights_of_another_network_def(tmp_path):
     torch.save(MotionCorrector(prior_layers=1).state_dict(), tmp_path / "model.pt")
     grid = {"_target_": "mocodis_monai.evaluation.Grid", "regions": ["knee"], "families": [], "num_subjects": 1}
