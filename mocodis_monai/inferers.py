@@ -10,11 +10,16 @@ from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer
 from tqdm import tqdm
 
-from mocodis_monai.data.intensity import foreground_mask, foreground_scale
+from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_mask, foreground_scale
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 
 LEFT_ALONE = "left alone"
+LEAST_TISSUE = 0.25
+"""Tissue of a slice, as a share of the fullest one's, from which on it is judged.
+
+Training shows slices with enough to see alone. The rim of a still head is scored at 1 to 4 pixels, and with motion in
+it the correction gains nothing there on average: python -m benchmarks.still_volumes."""
 
 
 class VolumeCorrection(NamedTuple):
@@ -22,12 +27,13 @@ class VolumeCorrection(NamedTuple):
 
     Attributes:
         corrected: the corrected volume.
-        uncertainty: distance of the result from what the codes draw and from the input, in intensity units.
-        artifact_map: negative log-likelihood of the image's own codes, in nats.
-        motion_score_mm: (slices,), estimated displacement score; NaN for slices of air.
+        uncertainty: distance of the result from what the codes draw and from the input, in intensity units; zero in
+            slices that were not judged.
+        artifact_map: negative log-likelihood of the image's own codes, in nats; zero in slices that were not judged.
+        motion_score_mm: (slices,), estimated displacement score; NaN for slices with too little tissue to be judged.
         gate: (slices,), share of the correction that was applied.
         slice_axis: the axis that was cut along.
-        foreground: (x, y, z), true where there is tissue.
+        foreground: (x, y, z), true where there is tissue in a slice that was judged.
     """
 
     corrected: torch.Tensor
@@ -40,7 +46,7 @@ class VolumeCorrection(NamedTuple):
 
     @property
     def median_score_mm(self) -> float:
-        """Motion score of the scan: the median over the slices with tissue; NaN where there are none."""
+        """Motion score of the scan: the median over the slices that were judged; NaN where there are none."""
         return float(self.motion_score_mm.nanmedian())
 
     @property
@@ -50,7 +56,7 @@ class VolumeCorrection(NamedTuple):
 
     @property
     def decision(self) -> str:
-        """What was decided over all slices with tissue: left alone, partly corrected or corrected."""
+        """What was decided over all slices that were judged: left alone, partly corrected or corrected."""
         gate = self.gate[self.motion_score_mm.isfinite()]
         if not (gate > 0).any():
             return LEFT_ALONE
@@ -73,6 +79,17 @@ def choose_slice_axis(
     allowed = [axis for axis in range(3) if axis != phase_encode_axis]
     allowed = [axis for axis in allowed if shape[axis] == 1] or allowed
     return allowed[thickest_axis(tuple(spacing_mm[axis] for axis in allowed))]
+
+
+def slices_to_judge(images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
+    """Slices with at least :data:`LEAST_TISSUE` of the fullest one's tissue, (slices,) bool.
+
+    Args:
+        images: (slices, H, W), one is the intensity scale.
+        foreground: their mask, which may reach into an empty neighbour, of the same shape.
+    """
+    area = (foreground & (images > SCALE_FLOOR)).flatten(1).sum(1)
+    return (area > 0) & (area >= LEAST_TISSUE * area.max())
 
 
 class VolumeCorrector:
@@ -116,7 +133,10 @@ class VolumeCorrector:
         on_progress: Callable[[int, int], None] | None = None,
         phase_encode_axis: int | None = None,
     ) -> VolumeCorrection:
-        """Correct a volume; slices of air, and those that the gate holds for still, come back as they are, to the bit.
+        """Correct a volume, slice by slice.
+
+        Slices of air, those with less than :data:`LEAST_TISSUE` of the fullest one's tissue, and those that the gate
+        holds for still come back as they are, to the bit.
 
         Args:
             data: (x, y, z).
@@ -134,8 +154,9 @@ class VolumeCorrector:
         in_plane = [size for other, size in enumerate(spacing_mm) if other != axis]
         scale = foreground_scale(data)
         slices = data.float().movedim(axis, 0) / scale
-        foreground = foreground_mask(data[None])[0]
-        filled = foreground.movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
+        foreground = foreground_mask(data[None])[0].movedim(axis, 0)
+        judged = slices_to_judge(slices, foreground)
+        filled = judged.nonzero().flatten()
         images = {name: torch.zeros_like(slices) for name in ("uncertainty", "artifact_map")}
         corrected = data.float().movedim(axis, 0).clone()
         score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
@@ -160,7 +181,7 @@ class VolumeCorrector:
             motion_score_mm=score,
             gate=gate,
             slice_axis=axis,
-            foreground=foreground,
+            foreground=(foreground & judged[:, None, None]).movedim(0, axis),
         )
 
 

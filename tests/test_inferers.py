@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
-from mocodis_monai.inferers import SliceInferer2D, VolumeCorrector, VolumeInferer, thickest_axis
+from mocodis_monai.inferers import LEAST_TISSUE, SliceInferer2D, VolumeCorrector, VolumeInferer, thickest_axis
 from mocodis_monai.networks import Correction
 
 
@@ -68,19 +68,27 @@ def test_points_without_tissue_come_back_as_they_were():
     assert torch.allclose(result.corrected, points) and not result.gate.any()
 
 
-def test_tissue_is_corrected_and_air_comes_back_as_it_was(volume):
+def test_tissue_is_corrected_and_air_and_the_rim_come_back_as_they_were(volume):
+    volume[8:11, 8:11, 14:16] = 200  # a rim of two slices with little in them
     result = VolumeCorrector(Recorder(), slice_axis=2).correct(volume, (1, 1, 1))
-    tissue = (volume > 30).flatten(0, 1).any(0).nonzero().flatten()
-    # The mask is smooth and may reach one slice further.
-    air = torch.tensor([k for k in range(18) if (tissue - k).abs().min() > 1])
-    assert len(tissue) > 5 and len(air) > 5
-    torch.testing.assert_close(result.corrected[..., tissue], 2 * volume[..., tissue])
-    # Divided by the scale and multiplied again: one rounding each.
-    assert torch.equal(result.corrected[..., air], volume[..., air])
-    torch.testing.assert_close(result.uncertainty[..., tissue], 0.5 * volume[..., tissue])
-    assert (result.gate[tissue] > 0).all() and not result.gate[air].any()
-    assert (result.motion_score_mm[tissue] > 0).all() and result.motion_score_mm[air].isnan().all()
-    assert not result.uncertainty[..., air].any() and not result.artifact_map[..., air].any()
+    area = (volume > 30).flatten(0, 1).sum(0)
+    judged = (area >= LEAST_TISSUE * area.max()).nonzero().flatten()
+    alone = (area < LEAST_TISSUE * area.max()).nonzero().flatten()
+    assert len(judged) > 5 and (area[alone] > 0).any() and (area[alone] == 0).sum() > 3
+    torch.testing.assert_close(result.corrected[..., judged], 2 * volume[..., judged])
+    assert torch.equal(result.corrected[..., alone], volume[..., alone])
+    torch.testing.assert_close(result.uncertainty[..., judged], 0.5 * volume[..., judged])
+    assert (result.gate[judged] > 0).all() and not result.gate[alone].any()
+    assert (result.motion_score_mm[judged] > 0).all() and result.motion_score_mm[alone].isnan().all()
+    assert not any(chart[..., alone].any() for chart in (result.uncertainty, result.artifact_map, result.foreground))
+
+
+def test_an_empty_slice_beside_a_full_one_stays_empty(volume):
+    volume = volume * (volume > 30)
+    volume[..., :8] = 0  # as where a scan was padded, or a brain cut out
+    assert foreground_mask(volume[None])[0][..., 7].any()  # the mask is smooth and reaches one slice further
+    result = VolumeCorrector(Recorder(), slice_axis=2).correct(volume, (1, 1, 1))
+    assert not result.corrected[..., :8].any() and result.motion_score_mm[:8].isnan().all() and result.gate[8] > 0
 
 
 def test_what_the_gate_holds_for_still_comes_back_to_the_bit(volume):
@@ -198,7 +206,7 @@ def test_the_inferer_does_not_cut_across_the_phase_encode_axis(volume, phase, wa
 
 def test_score_and_surprise_of_a_volume_are_those_of_its_tissue(volume):
     found = VolumeCorrector(Recorder()).correct(volume, (1.0, 1.0, 1.0))
-    scaled, tissue = volume / foreground_scale(volume), foreground_mask(volume[None])[0]
+    scaled, tissue = volume / foreground_scale(volume), foreground_mask(volume[None])[0] & found.gate.bool()
     assert found.surprise_nats == pytest.approx(float(scaled[tissue].mean()), rel=1e-5)
     scores = scaled.amax((0, 1))[tissue.any(0).any(0)]
     assert found.median_score_mm == pytest.approx(float(scores.median()))

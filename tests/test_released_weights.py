@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from benchmarks.held_out import FAMILIES, slice_grid
+from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.data.packaged import colin27_path
+from mocodis_monai.data.slices import read_canonical
 from mocodis_monai.evaluation import CorrectorMethod, cells_of, evaluate_cells
+from mocodis_monai.inferers import LEFT_ALONE, VolumeCorrector
 from mocodis_monai.release import default_weights_path, load_corrector
 
 SLICES_OF_A_VIEW = 2
@@ -38,6 +41,28 @@ def test_a_moved_image_gains_on_average(ssim, wanted):
     gain = [after - before for severity, before, after in ssim if severity == wanted]
     assert len(gain) == 3 * SLICES_OF_A_VIEW * len(FAMILIES)
     assert np.mean(gain) > 0
+
+
+@pytest.fixture(scope="module")
+def still_head() -> torch.Tensor:
+    try:
+        return torch.tensor(read_canonical(colin27_path()).data)
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize(
+    ("axis", "slices"),
+    [(0, (0, 2, 4, 178, 180, 90)), (1, (3, 5, 7, 9, 212, 214, 110)), (2, (169, 171, 173, 80))],
+    ids=["sagittal", "coronal", "axial"],
+)
+def test_a_still_head_is_left_alone_to_its_rim(still_head, axis, slices):
+    volume, network = still_head.movedim(axis, 0)[list(slices)], load_corrector()
+    found = VolumeCorrector(network, slice_axis=0).correct(volume, (1.0, 1.0, 1.0))
+    assert found.decision == LEFT_ALONE and torch.equal(found.corrected, volume)
+    # The network by itself holds the rim for moved.
+    rim = volume[:-1].unsqueeze(1) / foreground_scale(volume)
+    assert network.correct(rim).gate.max() == 1
 
 
 def test_the_file_is_a_plain_state_dict_of_less_than_25_mb():

@@ -32,7 +32,8 @@ def check_magnitude(path: Path, values: np.ndarray) -> None:
         raise InputError(f"{path}: {what}, so there is no image in it. Check the export.")
     if low < -NEGATIVE_TOLERANCE * max(high, 0.0):
         raise InputError(
-            f"{path}: negative values (minimum {low:g}, maximum {high:g}), as in a phase image. Give the magnitude."
+            f"{path}: negative values (minimum {low:g}, maximum {high:g}), as in a phase image. Give the magnitude; if "
+            "it was interpolated or filtered, set to 0 what is below."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,22 +77,22 @@ class CorrectionTask(BasicInferTask):
         return []
 
     def writer(self, data: dict[Any, Any], extension: Any = None, dtype: Any = None) -> tuple[str, dict[str, Any]]:
-        """Write ``pred`` to a temporary file, which MONAI Label removes after sending it."""
-        with tempfile.NamedTemporaryFile(prefix="mocodis-", suffix=".nii.gz", delete=False) as file:
-            path = Path(file.name)
-        try:
+        """Write ``pred`` to a temporary file, which MONAI Label removes after sending it; no other user can read it."""
+        with tempfile.TemporaryDirectory(prefix="mocodis-") as private:
+            written = Path(private, "corrected.nii.gz")
             corrected = spatial_array(data[self.output_label_key])
-            write_volume(path, corrected, like=source_path(data, self.input_key))
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return str(path), dict(data[self.output_json_key])
+            write_volume(written, corrected, like=source_path(data, self.input_key))
+            written.chmod(0o600)
+            handle, path = tempfile.mkstemp(prefix="mocodis-", suffix=".nii.gz")
+            os.close(handle)
+            written.replace(path)
+        return path, dict(data[self.output_json_key])
 
 
 def summary(correction: VolumeCorrection) -> dict[str, Any]:
-    """What the client is told beside the image; slices of air are left out.
+    """What the client is told beside the image; slices with too little tissue to be judged are left out.
 
-    ``motion_score_mm`` is the median over slices (None for air only), ``gate`` the mean share of the correction that
+    ``motion_score_mm`` is the median over slices (None if there are none), ``gate`` the mean share of the correction that
     was applied, ``slices_corrected`` and ``slices_left_alone`` what the gate decided, and ``slice_axis`` the axis of
     the file that was cut along.
     """
