@@ -5,8 +5,8 @@
 Every fourth slice of each NIfTI volume, on the volume's intensity scale as in `mocodis correct`, cut across the
 thickest voxels, in all three directions where they are cubes. Slices with less than LEAST_TISSUE of the fullest one's
 tissue apart from the others: how many the network holds for moved though none is, the largest change that it would make
-(of the intensity scale), and the mean gain in SSIM where motion is simulated. `mocodis correct` leaves those with little
-tissue alone.
+(of the intensity scale), and the mean gain in SSIM where motion is simulated. `mocodis correct` leaves those with
+little tissue alone.
 """
 
 from __future__ import annotations

@@ -92,9 +92,9 @@ class CorrectionTask(BasicInferTask):
 def summary(correction: VolumeCorrection) -> dict[str, Any]:
     """What the client is told beside the image; slices with too little tissue to be judged are left out.
 
-    ``motion_score_mm`` is the median over slices (None if there are none), ``gate`` the mean share of the correction that
-    was applied, ``slices_corrected`` and ``slices_left_alone`` what the gate decided, and ``slice_axis`` the axis of
-    the file that was cut along.
+    ``motion_score_mm`` is the median over slices (None if there are none), ``gate`` the mean share of the correction
+    that was applied, ``slices_corrected`` and ``slices_left_alone`` what the gate decided, and ``slice_axis`` the axis
+    of the file that was cut along.
     """
     scores = correction.motion_score_mm
     filled = scores.isfinite()

@@ -152,6 +152,20 @@ def test_our_app_needs_no_torchvision(label_python):
     subprocess.run([label_python, "-c", code], env=environment, check=True, timeout=START_S)
 
 
+def test_what_waits_to_be_sent_can_be_read_by_nobody_else(label_python, moved_scan, tmp_path):
+    code = f"""
+import os
+from mocodis_monai.label_app.correction_task import CorrectionTask
+os.umask(0o022)
+task = CorrectionTask()
+data = task.run_inferer(task.pre_transforms()[0]({{"image": {str(moved_scan)!r}}}), device="cpu")
+print(oct(os.stat(task.writer(data)[0]).st_mode & 0o777), len(os.listdir(os.environ["TMPDIR"])))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    said = subprocess.check_output([label_python, "-c", code], env=environment, text=True, timeout=START_S)
+    assert said.split()[-2:] == ["0o600", "1"]
+
+
 @pytest.mark.parametrize("asked", [{}, {"result_dtype": "uint8", "result_extension": ".nrrd"}], ids=["plain", "uint8"])
 def test_our_app_serves_what_the_command_line_writes(our_server, moved_scan, expected, tmp_path, asked):
     answer = ask_server(our_server, moved_scan, params=asked, timeout_s=ANSWER_S)
