@@ -3,8 +3,9 @@
     python -m benchmarks.prior
 
 Of the clean content codes of held-out phantoms: by their frequencies alone (unigram), read off the moved image
-(evidence), told from the codes before them (prior), and from both. Codes told right, and the rank correlations of the
-uncertainty and of the artifact map with the true error, by severity, for regions that training has seen and not seen.
+(evidence), told from the true codes before them (prior), from both, and by guidance, which does not know these. Codes
+told right, and the rank correlations of the uncertainty and of the artifact map with the true error, by severity, for
+regions that training has seen and not seen.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Told(NamedTuple):
     evidence: float
     prior: float
     both: float
+    guided: float
     right_evidence: float
     right_guided: float
     familiar: float
@@ -88,7 +90,8 @@ def tell(network: MotionCorrector, region: str, displacement_px: float, moved, c
     ]
     return Told(
         region, band_of(displacement_px), float(prior_nats(read.evidence, read.indices).total), float(alone),
-        float(prior_nats(both, windows).total), _right(read.evidence, read.indices), _right(guided, read.indices),
+        float(prior_nats(both, windows).total), float(prior_nats(guided, read.indices).total),
+        _right(read.evidence, read.indices), _right(guided, read.indices),
         float(familiarity(network.prior, windows).mean()), *map(float, ranks),
     )
 
@@ -128,13 +131,13 @@ def main(
         told.append(tell(network, region, displacement_px, moved, clean))
         cleans.append(clean)
     print(f"\nunigram: {unigram_nats(network, cleans):.2f} nats per token\n")
-    print("| regions | severity | evidence | prior | both | right: evidence | guided | familiarity "
-          "| rank: uncertainty | artifact map |\n|---|---|---|---|---|---|---|---|---|---|")
+    print("| regions | severity | evidence | prior | both | guided | right: evidence | guided | familiarity "
+          "| rank: uncertainty | artifact map |\n|---|---|---|---|---|---|---|---|---|---|---|")
     seen = set(trained_on().regions)
     for name, wanted in (("seen", True), ("held out", False)):
         for severity in dict.fromkeys(row.severity for row in told):
             table = np.array([row[2:] for row in told if (row.region in seen) == wanted and row.severity == severity])
-            nats, right, ranks = np.split(np.nanmean(table, 0), [3, 6])
+            nats, right, ranks = np.split(np.nanmean(table, 0), [4, 7])
             cells = [*(f"{x:.2f}" for x in nats), *(f"{x:.3f}" for x in right), *(f"{x:.2f}" for x in ranks)]
             print(f"| {name} | {severity} | {' | '.join(cells)} |")
 

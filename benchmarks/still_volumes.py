@@ -2,11 +2,11 @@
 
     python -m benchmarks.still_volumes uih_b.nii.gz /usr/share/mricron/templates/ch2.nii.gz
 
-Every fourth slice of each NIfTI volume, on the volume's intensity scale as in `mocodis correct`, cut across the
-thickest voxels, in all three directions where they are cubes. Slices with less than LEAST_TISSUE of the fullest one's
-tissue apart from the others: how many the network holds for moved though none is, the largest change that it would make
-(of the intensity scale), and the mean gain in SSIM where motion is simulated. `mocodis correct` leaves those with
-little tissue alone.
+Slices of each NIfTI volume, on the volume's intensity scale as in `mocodis correct`, cut across the thickest voxels, in
+all three directions where they are cubes: every second of those with less than LEAST_TISSUE of the fullest one's
+tissue, every tenth of the others. How many the network holds for moved though none is, as they are and with Rician
+noise of a share of the intensity scale; the largest change that it would make of them as they are, on that scale; and
+the mean gain in SSIM where motion is simulated. `mocodis correct` leaves those with little tissue alone.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from mocodis_monai.metrics import foreground_ssim
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
-from mocodis_monai.transforms import RandKSpaceMotion
+from mocodis_monai.transforms import RandKSpaceMotiond
 
 VIEWS = ("sagittal", "coronal", "axial")
 DISPLACEMENTS_PX = (1.75, 3.5)
+NOISE_STD = (0.0, 0.02, 0.04)
 FAMILIES = ("sudden", "drift", "breathing_rigid", "nod")
-EVERY = 4
+EVERY = {"little": 2, "enough": 10}
 
 
 class Cut(NamedTuple):
@@ -42,20 +43,24 @@ class Cut(NamedTuple):
     Attributes:
         view: which axis.
         images: (slices, H, W), one is the intensity scale.
-        masks: their tissue, (slices, H, W) bool.
         judged: (slices,) bool, whether `mocodis correct` judges them.
     """
 
     view: str
     images: torch.Tensor
-    masks: torch.Tensor
     judged: torch.Tensor
 
 
 class Seen(NamedTuple):
-    """What the network makes of one slice: is it held for moved, largest change, gain at each displacement."""
+    """What the network makes of one slice.
 
-    moved: float
+    Attributes:
+        moved: whether the still slice is held for moved, at each level of noise.
+        change: largest change of the slice as it is.
+        gains: gain in SSIM at each displacement.
+    """
+
+    moved: list[bool]
     change: float
     gains: list[float]
 
@@ -68,25 +73,39 @@ def cuts(path: Path) -> Iterator[Cut]:
     for axis in (axis for axis in range(3) if spacing_mm[axis] > 0.99 * max(spacing_mm)):
         images, masks = scaled.movedim(axis, 0), mask.movedim(axis, 0)
         filled = masks.flatten(1).any(1)
-        yield Cut(VIEWS[axis], images[filled], masks[filled], slices_to_judge(images, masks)[filled])
+        yield Cut(VIEWS[axis], images[filled], slices_to_judge(images, masks)[filled])
 
 
 @torch.no_grad()
-def look(network: MotionCorrector, image: torch.Tensor, mask: torch.Tensor, seed: int) -> Seen:
-    """Correct a slice (H, W) as it is, and after motion of one family at each displacement."""
-    still = _corrected(network, image)
+def look(network: MotionCorrector, image: torch.Tensor, seed: int) -> Seen:
+    """Correct a slice (H, W) as it is, with noise, and after motion of one family at each displacement."""
+    rng = torch.Generator().manual_seed(seed)
+    still = [_corrected(network, noisy(image, std, rng)) for std in NOISE_STD]
     gains = []
     for displacement_px in DISPLACEMENTS_PX:
-        move = RandKSpaceMotion(
-            1.0, families=FAMILIES[seed % len(FAMILIES)], displacement_mm=displacement_px, spacing_mm=(1.0, 1.0)
+        move = RandKSpaceMotiond(
+            "image",
+            target_keys="target",
+            prob=1.0,
+            families=FAMILIES[seed % len(FAMILIES)],
+            displacement_mm=displacement_px,
+            spacing_mm=(1.0, 1.0),
         ).set_random_state(seed)
-        moved = move(image[None]).as_tensor()[0]
+        done = move({"image": image[None]})
+        moved, target = (torch.as_tensor(done[key]).as_subclass(torch.Tensor)[0] for key in ("image", "target"))
+        mask = foreground_mask(target[None])[0].numpy()
         before, after = (
-            foreground_ssim(one.numpy(), image.numpy(), mask.numpy())
+            foreground_ssim(one.numpy(), target.numpy(), mask)
             for one in (moved, _corrected(network, moved).corrected)
         )
         gains.append(after - before)
-    return Seen(float(still.gate > 0), float((still.corrected - image).abs().max()), gains)
+    return Seen([one.gate > 0 for one in still], float((still[0].corrected - image).abs().max()), gains)
+
+
+def noisy(image: torch.Tensor, std: float, rng: torch.Generator) -> torch.Tensor:
+    """Magnitude of the image with complex noise of standard deviation ``std`` in each channel."""
+    real, imaginary = std * torch.randn((2, *image.shape), generator=rng)
+    return torch.hypot(image + real, imaginary) if std else image
 
 
 class _Result(NamedTuple):
@@ -106,19 +125,24 @@ def main(
 ) -> None:
     """Print the table."""
     network = load_corrector(weights)
-    print("| volume | cut | tissue | slices | held for moved | largest change "
-          f"| {' | '.join(f'gain at {px:g} px' for px in DISPLACEMENTS_PX)} |\n|{'---|' * (6 + len(DISPLACEMENTS_PX))}")
+    noise = [f"with noise {std:g}" for std in NOISE_STD[1:]]
+    head = ["volume", "cut", "tissue", "slices", "held for moved", *noise, "largest change"]
+    head += [f"gain at {px:g} px" for px in DISPLACEMENTS_PX]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for path in volume:
         for cut in cuts(path):
-            chosen = range(0, len(cut.images), EVERY)
-            seen = [look(network, cut.images[k], cut.masks[k], k) for k in tqdm(chosen, unit="slice", leave=False)]
-            for name, judged in (("little", False), ("enough", True)):
-                rows = [row for k, row in zip(chosen, seen, strict=True) if bool(cut.judged[k]) == judged]
+            for name, every in EVERY.items():
+                places = (cut.judged == (name == "enough")).nonzero().flatten().tolist()[::every]
+                rows = [look(network, cut.images[k], k) for k in tqdm(places, unit="slice", leave=False)]
                 if rows:
-                    gains = np.array([row.gains for row in rows]).mean(0)
-                    print(f"| {stem(path)} | {cut.view} | {name} | {len(rows)} | {sum(row.moved for row in rows):.0f} "
-                          f"| {max(row.change for row in rows):.3f} | {' | '.join(f'{x:+.3f}' for x in gains)} |",
-                          flush=True)
+                    start = f"| {stem(path)} | {cut.view} | {name} | {len(rows)} |"
+                    print(f"{start} {' | '.join(_cells(rows))} |", flush=True)
+
+
+def _cells(rows: list[Seen]) -> list[str]:
+    moved, gains = (np.array([getattr(row, name) for row in rows]) for name in ("moved", "gains"))
+    change = max(row.change for row in rows)
+    return [*map(str, moved.sum(0)), f"{change:.3f}", *(f"{gain:+.3f}" for gain in gains.mean(0))]
 
 
 if __name__ == "__main__":

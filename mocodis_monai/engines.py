@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
 from mocodis_monai.errors import InputError
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
-from mocodis_monai.networks import LevelIndices, LevelLogits, VectorQuantizer
+from mocodis_monai.networks import LevelIndices, LevelLogits, LevelMasks, VectorQuantizer
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
 from mocodis_monai.parallel import bare, call
@@ -156,12 +156,12 @@ class PriorStep:
     """One optimiser step on the prior, everything else frozen: ``iteration_update`` of a ``SupervisedTrainer``.
 
     Random windows of the token grid; the evidence is dropped for a share of the samples, so that the same weights
-    give the unconditional prior; previous codes are drawn partly from the evidence, so that the prior is robust to
-    its own mistakes.
+    give the unconditional prior; previous codes are partly not the true ones, so that the prior is robust to its own
+    mistakes: half of the samples are told codes drawn from the evidence there, the others its mean, as in guidance.
 
     Args:
         drop_evidence: share of samples that do not see the evidence.
-        replace_codes: largest share of previous codes drawn from the evidence instead of the truth.
+        replace_codes: largest share of previous codes that are not the true ones.
     """
 
     def __init__(self, drop_evidence: float = 0.15, replace_codes: float = 0.7) -> None:
@@ -181,23 +181,27 @@ class PriorStep:
             condition = read.condition
             indices, evidence = random_window(network.prior.coarse_window, read.indices, read.evidence)
             keep = torch.rand(len(condition), device=condition.device) >= self.drop_evidence
-            previous = self._perturb(indices, evidence, keep)
-            logits = call(engine.network, "prior", previous, evidence, condition, keep)
+            previous, unsure = self._perturb(indices, evidence, keep)
+            logits = call(engine.network, "prior", previous, evidence, condition, keep, unsure)
         terms: PriorTerms = engine.loss_function(logits, indices)
         descend(engine, terms.total)
         logged = {**_parts(terms), "evidence": prior_nats(evidence, indices).total.item()}
         return _output(pair, terms.total, pair.clean, {f"nats_{name}": value for name, value in logged.items()})
 
-    def _perturb(self, indices: LevelIndices, evidence: LevelLogits, keep: torch.Tensor) -> LevelIndices:
-        """Replace a random share of the codes by samples of the evidence, where it is seen."""
+    def _perturb(
+        self, indices: LevelIndices, evidence: LevelLogits, keep: torch.Tensor
+    ) -> tuple[LevelIndices, LevelMasks]:
+        """Draw a random share of the codes from the evidence, or mark them as unsure, where it is seen."""
         share = self.replace_codes * torch.rand(len(keep), device=keep.device) * keep
-        levels = []
+        drawn = torch.rand(len(keep), device=keep.device) < 0.5
+        levels, masks = [], []
         for truth, logits in zip(indices, evidence, strict=True):
+            per_image = (-1, *(1,) * (truth.ndim - 1))
             gumbel = -(-torch.rand_like(logits).clamp(min=1e-20).log()).log()
-            drawn = (logits + gumbel).argmax(1)
-            swap = torch.rand(truth.shape, device=truth.device) < share.reshape(-1, *(1,) * (truth.ndim - 1))
-            levels.append(torch.where(swap, drawn, truth))
-        return LevelIndices(*levels)
+            swap = torch.rand(truth.shape, device=truth.device) < share.reshape(per_image)
+            levels.append(torch.where(swap & drawn.reshape(per_image), (logits + gumbel).argmax(1), truth))
+            masks.append(swap & ~drawn.reshape(per_image))
+        return LevelIndices(*levels), LevelMasks(*masks)
 
 
 def random_window(window: int, indices: LevelIndices, evidence: LevelLogits) -> tuple[LevelIndices, LevelLogits]:

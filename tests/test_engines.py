@@ -216,19 +216,21 @@ def test_a_new_prior_that_sees_the_evidence_pays_what_the_evidence_pays(small_co
     assert loss == pytest.approx(trainer.state.output["terms"]["nats_evidence"], rel=1e-3)
 
 
-def test_codes_are_replaced_only_where_the_evidence_is_seen():
-    truth = LevelIndices(torch.zeros(2, 8, 8, dtype=torch.int64), torch.zeros(2, 16, 16, dtype=torch.int64))
-    # The evidence is sure of code 3, so that each replaced code shows.
-    evidence = LevelLogits(torch.zeros(2, 5, 8, 8), torch.zeros(2, 7, 16, 16))
+def test_codes_are_drawn_or_unsure_only_where_the_evidence_is_seen():
+    truth = LevelIndices(torch.zeros(40, 8, 8, dtype=torch.int64), torch.zeros(40, 16, 16, dtype=torch.int64))
+    # The evidence is sure of code 3, so that each drawn code shows.
+    evidence = LevelLogits(torch.zeros(40, 5, 8, 8), torch.zeros(40, 7, 16, 16))
     for level in evidence:
         level[:, 3] = 100
+    seen = torch.arange(40) % 2 == 1
     torch.manual_seed(0)
-    previous = PriorStep(replace_codes=1.0)._perturb(truth, evidence, torch.tensor([False, True]))
-    for level in previous:
-        assert not level[0].any()
-        assert set(level[1].unique().tolist()) == {0, 3}
-    untouched = PriorStep(replace_codes=0.0)._perturb(truth, evidence, torch.tensor([True, True]))
-    assert not any(level.any() for level in untouched)
+    previous, unsure = PriorStep(replace_codes=1.0)._perturb(truth, evidence, seen)
+    for codes, masks in zip(previous, unsure, strict=True):
+        drawn, marked = codes.flatten(1).any(1), masks.flatten(1).any(1)
+        assert set(codes.unique().tolist()) == {0, 3} and not (drawn & marked).any()
+        assert drawn.sum() > 3 and marked.sum() > 3 and not ((drawn | marked) & ~seen).any()
+    untouched, sure = PriorStep(replace_codes=0.0)._perturb(truth, evidence, seen)
+    assert not any(level.any() for level in (*untouched, *sure))
 
 
 def test_a_random_window_is_at_the_same_place_on_all_grids():

@@ -9,10 +9,14 @@ import torch
 from benchmarks.held_out import FAMILIES, slice_grid
 from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.data.packaged import colin27_path
+from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.slices import read_canonical
 from mocodis_monai.evaluation import CorrectorMethod, cells_of, evaluate_cells
 from mocodis_monai.inferers import LEFT_ALONE, VolumeCorrector
+from mocodis_monai.losses import prior_nats
+from mocodis_monai.networks.guidance import guide
 from mocodis_monai.release import default_weights_path, load_corrector
+from mocodis_monai.transforms import RandKSpaceMotion
 
 SLICES_OF_A_VIEW = 2
 
@@ -63,6 +67,22 @@ def test_a_still_head_is_left_alone_to_its_rim(still_head, axis, slices):
     # The network by itself holds the rim for moved.
     rim = volume[:-1].unsqueeze(1) / foreground_scale(volume)
     assert network.correct(rim).gate.max() == 1
+
+
+@torch.no_grad()
+def test_the_prior_makes_the_true_codes_likelier_and_more_of_them_right():
+    """On moved phantoms of validation seeds; fed its most likely codes instead of its belief, it makes them less so."""
+    network, nats, right = load_corrector(), [], []
+    for seed in range(98_000, 98_006):
+        clean = make_phantom("head", seed, (96, 96)).image
+        move = RandKSpaceMotion(1.0, displacement_mm=1.75, phase_encode_axis=1, spacing_mm=(1.0, 1.0))
+        moved = move.set_random_state(seed)(clean).as_tensor()
+        read = network.read_codes(moved[None], clean[None])
+        guided = guide(network.prior, read.evidence, read.condition, torch.ones(1))
+        both = (read.evidence, guided)
+        nats.append([float(prior_nats(levels, read.indices).total) for levels in both])
+        right.append([float((levels.fine.argmax(1) == read.indices.fine).float().mean()) for levels in both])
+    assert np.diff(np.mean(nats, 0)) < -0.05 and np.diff(np.mean(right, 0)) > 0.005
 
 
 def test_the_file_is_a_plain_state_dict_of_less_than_25_mb():

@@ -1,22 +1,25 @@
 """Guiding the codes of a whole token grid with the prior: overlapping windows, a few parallel passes.
 
 Sampling hundreds of codes one by one is never needed: all codes of all windows are predicted at once from the
-previous answer, and the answer is fed back (Jacobi iteration, Song et al. 2021, arXiv 2002.03629).
+previous answer, and the answer is fed back (Jacobi iteration, Song et al. 2021, arXiv 2002.03629). What is fed back is
+the belief at each site, as the mean of its code embeddings, not its most likely code: that one is mostly wrong, and the
+prior, which takes codes for certain, then grows sure of what does not follow.
 """
 
 from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits
 
-NUM_PASSES = 3
-"""Parallel passes; the answer hardly changes after three."""
-OVERLAP = 1
-"""Coarse sites that neighbouring windows share."""
+NUM_PASSES = 2
+"""Parallel passes; a third one makes the codes no better."""
+PRIOR_SHARE = 0.5
+"""Of what the prior would change in the evidence's log-probabilities, at full strength: it is too sure of itself."""
 FAMILIAR_NATS = (4.0, 5.0)
 """Below the first negative log-likelihood per token (nats) a window counts as familiar to the prior; above the second,
 what the frequencies of the codes alone give, the prior has no say there.
@@ -26,14 +29,14 @@ Corner = tuple[int, ...]
 
 
 def window_corners(grid: tuple[int, ...], window: int) -> list[Corner]:
-    """First coarse site of each window, so that overlapping windows cover ``grid``.
+    """First coarse site of each window: as few as cover ``grid``, spread evenly, so that they overlap where they can.
 
     Raises:
         ValueError: an axis of the grid is shorter than the window.
     """
     if min(grid) < window:
         raise ValueError(f"grid: got {tuple(grid)}; each axis needs at least {window} coarse sites. Pad the image.")
-    starts = [[*range(0, size - window, window - OVERLAP), size - window] for size in grid]
+    starts = [np.linspace(0, size - window, -(-size // window)).round().astype(int).tolist() for size in grid]
     return list(itertools.product(*starts))
 
 
@@ -64,7 +67,8 @@ def guide(
         prior: the transformer.
         evidence: code logits of the whole token grid, (B, codes, *coarse) and (B, codes, *fine).
         condition: global motion condition, (B, K).
-        strength: (B,), 0 leaves the evidence alone, 1 takes the prior's answer where it knows the place.
+        strength: (B,), 0 leaves the evidence alone, 1 takes :data:`PRIOR_SHARE` of the prior's answer where it knows
+            the place.
 
     Raises:
         ValueError: the token grid is smaller than the prior's window.
@@ -75,17 +79,16 @@ def guide(
         cut(evidence.coarse.log_softmax(1), corners, window),
         cut(evidence.fine.log_softmax(1), corners, window, FINE_PER_COARSE),
     )
-    condition, strength = condition.repeat(len(corners), 1), strength.repeat(len(corners))
-    seen = prior.see(local, condition)
+    seen = prior.see(local, condition.repeat(len(corners), 1))
+    share = PRIOR_SHARE * strength.repeat(len(corners))
+    answer = local
     with torch.no_grad():
-        answer = local
         for _ in range(NUM_PASSES - 1):
-            answer = _blend(local, prior.predict(_most_likely(answer), seen), strength)
-        known = _most_likely(answer)
-        strength = strength * familiarity(prior, known)
+            answer = _blend(local, prior.predict(prior.expect(answer), seen), share)
+        share = share * familiarity(prior, _most_likely(answer))
     # Older torch would take the weights that autocast rounded above, without gradients, for those of this pass.
     torch.clear_autocast_cache()
-    answer = _blend(local, prior.predict(known, seen), strength)
+    answer = _blend(local, prior.predict(prior.expect(answer), seen), share)
     return LevelLogits(
         join(answer.coarse, corners, window, evidence.coarse.float()).log_softmax(1),
         join(answer.fine, corners, window, evidence.fine.float(), FINE_PER_COARSE).log_softmax(1),

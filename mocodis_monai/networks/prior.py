@@ -38,6 +38,20 @@ class LevelIndices(NamedTuple):
     fine: torch.Tensor
 
 
+class LevelMasks(NamedTuple):
+    """Sites of both levels: (B, *coarse) and (B, *fine), bool."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+class Known(NamedTuple):
+    """Code embeddings in the order of the sequence: (B, coarse sites, hidden) and (B, fine sites, hidden)."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
 class Seen(NamedTuple):
     """Evidence as the transformer takes it in, see :meth:`ContentPrior.see`.
 
@@ -135,6 +149,7 @@ class ContentPrior(nn.Module):
         evidence: LevelLogits | None = None,
         condition: torch.Tensor | None = None,
         keep: torch.Tensor | None = None,
+        unsure: LevelMasks | None = None,
     ) -> LevelLogits:
         """Logits of every code of a window given the codes before it.
 
@@ -143,8 +158,33 @@ class ContentPrior(nn.Module):
             evidence: log-probabilities of the codes read off the corrupted image; None for the unconditional prior.
             condition: global motion condition (B, condition_channels); None together with ``evidence``.
             keep: (B,) bool, samples whose evidence and condition are seen; all by default.
+            unsure: sites whose code later positions do not know: they are told the mean of the evidence instead. None
+                by default, and without evidence.
         """
-        return self.predict(indices, None if evidence is None else self.see(evidence, condition, keep))
+        known = self.embed(indices)
+        if evidence is None:
+            return self.predict(known, None)
+        if unsure is not None:
+            levels = zip(unsure, self.expect(evidence), known, strict=True)
+            known = Known(*(torch.where(mask.flatten(1).unsqueeze(-1), mean, code) for mask, mean, code in levels))
+        return self.predict(known, self.see(evidence, condition, keep))
+
+    def embed(self, indices: LevelIndices) -> Known:
+        """What :meth:`predict` takes of codes that are known, (B, *coarse_window) and (B, *2 coarse_window)."""
+        return Known(*(code(level.flatten(1)) for code, level in zip(self.code, indices, strict=True)))
+
+    def expect(self, log_probs: LevelLogits) -> Known:
+        """What :meth:`predict` takes of codes that are believed in: the mean embedding of each site.
+
+        Args:
+            log_probs: (B, codes, *window) on both levels.
+        """
+        return Known(
+            *(
+                level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
+                for code, level in zip(self.code, log_probs, strict=True)
+            )
+        )
 
     def see(
         self, evidence: LevelLogits, condition: torch.Tensor | None = None, keep: torch.Tensor | None = None
@@ -153,12 +193,8 @@ class ContentPrior(nn.Module):
 
         Arguments as of :meth:`forward`.
         """
-        # The expected code embedding: bounded, and free of codes that the evidence excludes.
-        levels = [
-            level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
-            for code, level in zip(self.code, evidence, strict=True)
-        ]
-        added = self.evidence(torch.cat(levels, dim=1))
+        # The mean embedding: bounded, and free of codes that the evidence excludes.
+        added = self.evidence(torch.cat(self.expect(evidence), dim=1))
         if condition is not None:
             added = added + self.condition(condition).unsqueeze(1)
         log_probs = LevelLogits(*(level.log_softmax(1) for level in evidence))
@@ -167,17 +203,16 @@ class ContentPrior(nn.Module):
         kept = keep.reshape(-1, 1, *(1,) * self.spatial_dims)
         return Seen(added * keep.reshape(-1, 1, 1), LevelLogits(*(kept * level for level in log_probs)))
 
-    def predict(self, indices: LevelIndices, seen: Seen | None) -> LevelLogits:
-        """Logits as from :meth:`forward`, with the evidence as :meth:`see` gave it.
+    def predict(self, known: Known, seen: Seen | None) -> LevelLogits:
+        """Logits as from :meth:`forward`, with codes and evidence as the methods above gave them.
 
         Args:
-            indices: codes of the window, (B, *coarse_window) and (B, *2 coarse_window).
+            known: the codes of the window, of which each position is told those before it.
             seen: of the same windows; None for the unconditional prior.
         """
-        coarse, fine = indices.coarse.flatten(1), indices.fine.flatten(1)
-        known = torch.cat([self.code[0](coarse), self.code[1](fine)], dim=1)
-        tokens = torch.cat([self.start.expand(len(coarse), -1, -1), known[:, :-1]], dim=1) + self.position
-        tokens = tokens + F.pad(self.code[0](self._parents(indices.coarse)), (0, 0, self.num_coarse, 0))
+        before = torch.cat(known, dim=1)[:, :-1]
+        tokens = torch.cat([self.start.expand(len(before), -1, -1), before], dim=1) + self.position
+        tokens = tokens + F.pad(self._parents(known.coarse), (0, 0, self.num_coarse, 0))
         if seen is not None:
             tokens = tokens + seen.added
         tokens = torch.cat([self.transformer(block) for block in tokens.split(WINDOWS_AT_ONCE)])
@@ -188,10 +223,11 @@ class ContentPrior(nn.Module):
         return LevelLogits(*(level + given for level, given in zip(out, seen.log_probs, strict=True)))
 
     def _parents(self, coarse: torch.Tensor) -> torch.Tensor:
-        """Coarse code over each fine site, flattened: (B, num_fine)."""
-        for axis in range(1, coarse.ndim):
+        """What lies over each fine site: (B, coarse sites, hidden) -> (B, fine sites, hidden)."""
+        coarse = coarse.unflatten(1, (self.coarse_window,) * self.spatial_dims)
+        for axis in range(1, coarse.ndim - 1):
             coarse = coarse.repeat_interleave(FINE_PER_COARSE, dim=axis)
-        return coarse.flatten(1)
+        return coarse.flatten(1, -2)
 
     def _to_grid(self, logits: torch.Tensor, factor: int) -> torch.Tensor:
         """(B, sites, codes) -> (B, codes, *window)."""

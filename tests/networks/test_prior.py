@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mocodis_monai.networks import ContentPrior, LevelIndices, LevelLogits
+from mocodis_monai.networks import ContentPrior, LevelIndices, LevelLogits, LevelMasks
 from mocodis_monai.networks.prior import CausalBlock
 
 NUM_COARSE, NUM_FINE = 4, 16  # a window of 2 x 2 coarse sites
@@ -86,6 +86,32 @@ def test_evidence_is_seen_at_its_own_position_and_later(prior, inputs, position)
 
 
 @torch.no_grad()
+def test_a_belief_that_is_certain_says_what_the_code_says(prior, inputs):
+    indices, evidence, condition = inputs
+    certain = LevelLogits(*(
+        1e3 * torch.nn.functional.one_hot(level, codes).movedim(-1, 1).double()
+        for level, codes in zip(indices, CODES, strict=True)
+    ))
+    seen = prior.see(evidence, condition)
+    for told, wanted in zip(prior.predict(prior.expect(certain), seen), prior(indices, *inputs[1:]), strict=True):
+        torch.testing.assert_close(told, wanted)
+
+
+@pytest.mark.parametrize("position", [1, NUM_COARSE + 5])
+def test_at_an_unsure_site_the_code_does_not_count_but_the_evidence_does(prior, inputs, position):
+    indices, evidence, condition = inputs
+    level, site = site_of(position)
+    unsure = LevelMasks(*(torch.zeros_like(codes, dtype=torch.bool) for codes in indices))
+    before = prior(indices, evidence, condition, unsure=unsure)
+    torch.testing.assert_close(before, prior(indices, evidence, condition))
+    place = (slice(None), *site)
+    unsure[level][place] = True
+    told = prior(indices, evidence, condition, unsure=unsure)
+    assert moved_positions(before, told)
+    indices[level][place] = (indices[level][place] + 1) % CODES[level]
+    torch.testing.assert_close(prior(indices, evidence, condition, unsure=unsure), told)
+
+
 def test_samples_do_not_see_each_other(prior, inputs):
     indices, evidence, condition = inputs
     both = prior(indices, evidence, condition)
