@@ -6,7 +6,7 @@ May hold: the grid, cases, methods, statistics. No drawing (``report``) and no t
 from .cases import Case, Cell
 from .grid import Grid, builtin_grid, cells_of, trained_on
 from .measures import METRICS, Row
-from .methods import CorrectorMethod, Method, Output, Uncorrected, corrector_methods
+from .methods import Blurred, CorrectorMethod, Method, Output, Uncorrected, corrector_methods
 from .real_scans import cells_of_scans, read_scans
 from .run import Evaluation, Example, evaluate_cells
 from .statistics import Interval, Summary, paired_interval, summarise
@@ -15,6 +15,7 @@ from .table import evaluate
 
 __all__ = [
     "METRICS",
+    "Blurred",
     "Case",
     "Cell",
     "CorrectorMethod",
