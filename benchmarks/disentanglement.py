@@ -65,8 +65,8 @@ def pairs(count: int) -> Iterator[tuple[dict[str, torch.Tensor], tuple[str, str]
     """Moved images and targets of two anatomies under one trajectory, and their regions."""
     move = RandKSpaceMotiond(
         ("image", "partner"),
-        ("target", "partner_target"),
-        ("displacement_px", "partner_displacement_px"),
+        target_keys=("target", "partner_target"),
+        displacement_keys=("displacement_px", "partner_displacement_px"),
         prob=1.0,
         families=FAMILIES,
         displacement_mm=(0.3, 6.0),

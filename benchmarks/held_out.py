@@ -65,7 +65,12 @@ def volume_cells(path: Path) -> Iterator[tuple[Cell, list[Case]]]:
 
 def _moved(still: Case, clean: MetaTensor, family: str, displacement_mm: float) -> tuple[Cell, list[Case]]:
     move = RandKSpaceMotiond(
-        "image", "target", prob=1.0, families=family, displacement_mm=displacement_mm, line_orders=LINE_ORDERS
+        "image",
+        target_keys="target",
+        prob=1.0,
+        families=family,
+        displacement_mm=displacement_mm,
+        line_orders=LINE_ORDERS,
     ).set_random_state(0)
     done = move({"image": clean})
     moved, target = (done[key].as_tensor()[0].float() for key in ("image", "target"))

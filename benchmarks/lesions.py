@@ -112,7 +112,7 @@ def slices() -> Iterator[MetaTensor]:
 def look(network: MotionCorrector, planted: Planted, severity: str, family: str, seed: int) -> Found | None:
     """Move a slice with its lesion, correct it, and see what became of the lesion; None where the target lost it."""
     move = RandKSpaceMotiond(
-        ("image", "bare"), ("target", "bare_target"), prob=1.0, families=family,
+        ("image", "bare"), target_keys=("target", "bare_target"), prob=1.0, families=family,
         displacement_mm=DISPLACEMENTS_MM[severity], line_orders=("linear", "interleaved"),
     ).set_random_state(seed)
     done = move({"image": planted.image, "bare": planted.image - planted.added})

@@ -61,8 +61,8 @@ def images(per_region: int) -> Iterator[tuple[str, float, torch.Tensor, torch.Te
     for record in phantom_records(per_region * len(REGIONS), FIRST_SEED, REGIONS, SIZE):
         for displacement_px in DISPLACEMENTS_PX:
             move = RandKSpaceMotiond(
-                "image", "target", prob=1.0, families=trained_on().families, displacement_mm=displacement_px,
-                spacing_mm=(1.0, 1.0),
+                "image", target_keys="target", prob=1.0, families=trained_on().families,
+                displacement_mm=displacement_px, spacing_mm=(1.0, 1.0),
             ).set_random_state(record["image"]["seed"])
             done = move(load(record))
             moved, clean = (done[key].as_tensor()[None].float() for key in ("image", "target"))

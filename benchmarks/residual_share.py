@@ -102,7 +102,7 @@ def main(
             for family in FAMILIES:
                 move = RandKSpaceMotiond(
                     "image",
-                    "target",
+                    target_keys="target",
                     prob=1.0,
                     families=family,
                     displacement_mm=displacement_px,

@@ -47,7 +47,7 @@ def simulate_volume(
         )
     axis = kept.index(phase_encode_axis)
     try:
-        transform = RandKSpaceMotiond("image", "target", prob=1.0, phase_encode_axis=axis, **options)
+        transform = RandKSpaceMotiond("image", target_keys="target", prob=1.0, phase_encode_axis=axis, **options)
         result: dict[Any, Any] = transform.set_random_state(seed=seed)(
             {"image": _simulator_image(volume, kept)}
         )

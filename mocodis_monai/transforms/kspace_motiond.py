@@ -26,11 +26,11 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
     the axes of the arrays: give all keys one orientation, with ``Orientationd`` for instance. Noise is each key's own.
 
     Args:
-        keys: images to move; the moved image replaces each.
+        keys: images to move; the moved image replaces each. Labels are not moved: see ``centred``.
+        prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders: see :class:`RandKSpaceMotion`.
         target_keys: where to put the co-registered clean image of each key, as many as ``keys``; None spares
             the registration. Without motion the target is the image itself.
         displacement_keys: where to put the displacement score of each key, a float32 scalar tensor in mm.
-        prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders: see :class:`RandKSpaceMotion`.
         allow_missing_keys: leave out keys that the data does not have.
         options: keyword arguments of :class:`RandKSpaceMotion`, such as ``centred``, ``slice_axis`` or ``receiver``.
 
@@ -45,9 +45,10 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
     def __init__(
         self,
         keys: KeysCollection,
+        prob: float = 0.1,
+        *,
         target_keys: KeysCollection | None = None,
         displacement_keys: KeysCollection | None = None,
-        prob: float = 0.1,
         families: str | Sequence[str] = RIGID_FAMILIES,
         displacement_mm: float | str | Sequence[float] = (0.5, 5.0),
         phase_encode_axis: int | Sequence[int | Sequence[int]] | None = None,
@@ -57,12 +58,12 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
         **options: Any,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob=prob)
         self.target_keys = _one_per_key("target_keys", target_keys, self.keys)
         self.displacement_keys = _one_per_key("displacement_keys", displacement_keys, self.keys)
         self.rand_motion = RandKSpaceMotion(
             prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders, **options
         )
+        RandomizableTransform.__init__(self, prob=prob)
 
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None

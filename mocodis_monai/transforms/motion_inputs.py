@@ -64,7 +64,8 @@ def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
     if spacing_mm is not None:
         return [float(mm) for mm in spacing_mm]
     if isinstance(img, MetaTensor):
-        if _is_cut(img) and (abs(img.affine[:dims, :dims]) > _TILT * img.affine.abs().max()).sum() != dims:
+        turn = img.affine[:dims, :dims].abs()
+        if _is_cut(img) and (turn > _TILT * turn.max()).sum() != dims:
             raise ValueError(
                 "spacing_mm: got None; SqueezeDim has left of a tilted volume's affine too little to tell the voxel "
                 "size. Give spacing_mm."

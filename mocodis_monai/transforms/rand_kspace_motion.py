@@ -54,6 +54,8 @@ motion that happens only while outer lines are acquired would need tens of centi
 
 # Beyond this, about half the field of view of a head scan, no pose makes sense.
 _FARTHEST_MM = 100.0
+# A drawn motion's angles are scaled as if its score were linear in them; so much less than the 90 degrees allowed.
+_MAX_ANGLE_DEG = 75.0
 # Organs are driven up to this share of where tissue would fold.
 _SHARE_OF_REACH = 0.9
 _MAX_TRIES = 50
@@ -133,6 +135,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         orientation: str | None = None,
         spacing_mm: Sequence[float] | None = None,
     ) -> None:
+        if not (isinstance(prob, (int, float, np.number)) and 0 <= prob <= 1):
+            raise ValueError(f"prob: got {prob!r}; allowed is 0 to 1. Give the share of images that are to move.")
         RandomizableTransform.__init__(self, prob=prob)
         self.families, self.line_orders = as_tuple(families), as_tuple(line_orders)
         check_members("families", self.families, FAMILIES)
@@ -181,7 +185,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         reached_mm = min(displacement_mm, drawn.reachable_mm)
         acquired = (drawn.acquisition, subject.energy, subject.image, subject.spacing_mm)
         scaled = scale_to_displacement(drawn.motion, reached_mm, *acquired)
-        if self.centred:
+        if self.centred and not isinstance(scaled, Deformation):  # that one lost its mean when it was drawn
             scaled = held_in_place(subject.image, scaled, drawn.acquisition, subject.spacing_mm)
             scaled = scale_to_displacement(scaled, reached_mm, *acquired)
         self.motion = KSpaceMotion.from_scan(scaled, drawn.scan, self.spacing_mm, family)
@@ -229,9 +233,9 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             if drawn.reachable_mm < self.displacement_mm.low:
                 continue
             score = motion_severity(drawn.motion, drawn.acquisition, subject.energy, subject.image).displacement_mm
-            wanted_mm = min(displacement_mm, drawn.reachable_mm)
-            reach = wanted_mm * excursion_mm(drawn.motion, subject.image) / max(score, 1e-12)
-            if reach < nearest:
+            factor = min(displacement_mm, drawn.reachable_mm) / max(score, 1e-12)
+            reach = factor * excursion_mm(drawn.motion, subject.image)
+            if reach < nearest and factor * _largest_angle_deg(drawn.motion) <= _MAX_ANGLE_DEG:
                 nearest, kept = reach, drawn
             if reach <= MAX_EXCURSION_MM:
                 break
@@ -271,6 +275,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         acquisition = scan.plan(shape, num_shots)
         motion = sample_motion(family, num_shots, len(shape), self.R, subject.body_axes)
         if isinstance(motion, Deformation):
+            if self.centred:
+                motion = held_in_place(subject.image, motion, acquisition, subject.spacing_mm)
             most_mm = reachable_mm(motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
             return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * most_mm)
         # Small, so that the score of a rotation is linear in its angles.
@@ -287,3 +293,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             f"{asked}line_orders {self.line_orders} a pose would have to lie {nearest:.0f} mm away, since one shot "
             "holds nearly all the energy. Ask for less, allow more shots, or allow the interleaved order."
         )
+
+
+def _largest_angle_deg(motion: RigidTrajectory | Deformation) -> float:
+    """Largest sum of a shot's angles; a deformation has none."""
+    return 0.0 if isinstance(motion, Deformation) else motion.rotation_deg.abs().sum(1).max().item()

@@ -122,12 +122,14 @@ def test_the_shift_in_pixels_follows_the_voxel_size_of_the_affine():
     )
 
 
+@pytest.mark.parametrize("origin_mm", [0.0, -90.0, -1280.0])
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_a_slice_that_squeezedim_cut_has_its_voxel_size_and_no_directions(dim):
+def test_a_slice_that_squeezedim_cut_has_its_voxel_size_and_no_directions(dim, origin_mm):
     shape = [24, 20, 16]
     shape[dim - 1] = 1
     volume = blob(24, 20, 16).as_tensor().narrow(dim, 8, 1)
     affine = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))
+    affine[:3, 3] = origin_mm
     cut = SqueezeDim(dim)(MetaTensor(volume, affine=affine))
     sample = RandKSpaceMotion(1.0, families="breathing", displacement_mm=1.0).set_random_state(0).simulate(cut)
     wanted = [mm for axis, mm in enumerate((1.0, 2.0, 3.0), start=1) if axis != dim]
@@ -138,6 +140,7 @@ def test_a_slice_that_squeezedim_cut_has_its_voxel_size_and_no_directions(dim):
 
 def test_of_a_cut_through_a_tilted_volume_the_voxel_size_has_to_be_given():
     affine = torch.eye(4, dtype=torch.float64)
+    affine[:3, 3] = -90.0
     affine[:3, :3] = torch.from_numpy(Rotation.from_euler("xyz", (5, 4, 3), degrees=True).as_matrix())
     cut = SqueezeDim(1)(MetaTensor(blob(24, 20, 16).as_tensor()[:, 8:9], affine=affine))
     with pytest.raises(ValueError, match=r"spacing_mm: got None; SqueezeDim"):

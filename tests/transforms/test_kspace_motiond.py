@@ -29,8 +29,8 @@ def test_keys_share_one_motion_and_the_rest_is_left_alone():
 
 def test_target_and_score_are_those_of_the_array_version():
     image = blob()
-    move = RandKSpaceMotiond("image", "target", "displacement", prob=1.0).set_random_state(4)
-    d = move({"image": image})
+    move = RandKSpaceMotiond("image", 1.0, target_keys="target", displacement_keys="displacement")
+    d = move.set_random_state(4)({"image": image})
     replay = KSpaceMotion.from_metadata(d["image"].meta["motion"]).simulate(image, with_target=True)
     assert torch.equal(d["image"], replay.image) and torch.equal(d["target"], replay.target)
     assert d["displacement"].dtype == torch.float32 and d["displacement"].ndim == 0
@@ -40,7 +40,7 @@ def test_target_and_score_are_those_of_the_array_version():
 
 
 def test_without_motion_the_target_is_the_image():
-    d = RandKSpaceMotiond("image", "target", "displacement", prob=0.0)({"image": blob()})
+    d = RandKSpaceMotiond("image", target_keys="target", displacement_keys="displacement", prob=0.0)({"image": blob()})
     assert torch.equal(d["image"], blob()) and torch.equal(d["target"], blob())
     assert d["displacement"].item() == 0.0
     assert d["image"].meta["motion"]["family"] == "none"
@@ -66,7 +66,7 @@ def test_an_empty_crop_passes(family):
 
 
 def test_a_seeded_compose_repeats_itself():
-    pipeline = Compose([EnsureTyped("image"), RandKSpaceMotiond("image", "target", prob=0.5)])
+    pipeline = Compose([EnsureTyped("image"), RandKSpaceMotiond("image", target_keys="target", prob=0.5)])
     runs = []
     for seed in (0, 0, 1):
         pipeline.set_random_state(seed)
@@ -76,7 +76,7 @@ def test_a_seeded_compose_repeats_itself():
 
 def test_samples_with_different_shots_collate_and_replay_after_decollating():
     torch.manual_seed(0)  # MONAI's DataLoader seeds the transforms from it
-    pipeline = RandKSpaceMotiond("image", "target", "displacement", prob=0.7)
+    pipeline = RandKSpaceMotiond("image", target_keys="target", displacement_keys="displacement", prob=0.7)
     batch = next(iter(DataLoader(Dataset([{"image": blob()}] * 6, pipeline), batch_size=6)))
     assert batch["image"].shape == batch["target"].shape == (6, 1, 32, 28)
     items = decollate_batch(batch)
