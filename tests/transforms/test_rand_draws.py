@@ -41,7 +41,7 @@ def test_a_score_that_would_take_a_somersault_is_out_of_reach():
 
 @pytest.mark.parametrize("prob", [-0.1, 2, "target", float("nan")])
 def test_a_probability_that_is_none_is_refused(prob):
-    with pytest.raises(ValueError, match="prob: got .*allowed is 0 to 1"):
+    with pytest.raises(ValueError, match=r"prob: got .*allowed is 0 to 1"):
         RandKSpaceMotiond("image", prob)
 
 
