@@ -7,22 +7,23 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.inferers import VolumeCorrector
 from mocodis_monai.networks import MotionCorrector
 
-__all__ = ["CorrectorMethod", "Method", "Output", "Uncorrected", "corrector_methods"]
+__all__ = ["CorrectorMethod", "Method", "Output", "Uncorrected", "correct_with", "corrector_methods"]
 
 
 class Output(NamedTuple):
     """What a method makes of a scan.
 
     Attributes:
-        image: ``(x, y, z)`` float32 in the units of the scan.
+        image: ``(x, y, z)`` float32 in the units of the scan, of its shape, all values finite.
         seconds: wall time.
         score_mm: motion score that the method gives the scan; NaN if it gives none.
         surprise_nats: mean negative log-likelihood of the scan's own codes in the foreground; NaN likewise.
-        uncertainty: ``(x, y, z)`` in the units of the scan; None if the method has none.
+        uncertainty: likewise; None if the method has none.
     """
 
     image: torch.Tensor
@@ -84,6 +85,27 @@ class CorrectorMethod:
             surprise_nats=result.surprise_nats,
             uncertainty=result.uncertainty,
         )
+
+
+def correct_with(method: Method, case: Case) -> Output:
+    """What ``method`` makes of ``case``.
+
+    Raises:
+        InputError: an image of another shape, of whole numbers or with values that are not finite, which would fall out
+            of the means without a word.
+    """
+    output = method.correct(case)
+    for what, image in (("image", output.image), ("uncertainty", output.uncertainty)):
+        if image is None:
+            continue
+        infinite = int((~image.isfinite()).sum())
+        if image.shape != case.moved.shape or not image.is_floating_point() or infinite:
+            raise InputError(
+                f"{method.name!r} on {case.name!r}: its {what} has shape {tuple(image.shape)}, {image.dtype} and "
+                f"{infinite} values that are not finite; allowed are finite floats of shape {tuple(case.moved.shape)}, "
+                "that of the scan. Correct the method, or leave it out."
+            )
+    return output
 
 
 def corrector_methods(network: MotionCorrector) -> list[Method]:

@@ -17,7 +17,7 @@ from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import trained_on
 from mocodis_monai.evaluation.measures import Row, measure
-from mocodis_monai.evaluation.methods import Method, Output, Uncorrected
+from mocodis_monai.evaluation.methods import Method, Output, Uncorrected, correct_with
 
 __all__ = ["Evaluation", "Example", "evaluate_cells"]
 
@@ -85,6 +85,9 @@ def evaluate_cells(
         about: entries for the report's head, such as the name of the weights.
         progress: show a progress bar.
         examples: keep pictures.
+
+    Raises:
+        InputError: a method gives something else than a finite image of the shape of the scan.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
@@ -95,7 +98,7 @@ def evaluate_cells(
         bar.set_postfix_str(f"{cell.region}, {cell.family}, {cell.severity}")
         drafts: list[Example] = []
         for case in found:
-            outputs = [method.correct(case) for method in everything]
+            outputs = [correct_with(method, case) for method in everything]
             lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
             rows += lines
             drafts += [_example(case, lines, outputs[1])] if examples else []

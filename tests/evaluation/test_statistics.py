@@ -85,6 +85,14 @@ def test_two_cases_of_one_name_are_refused():
         summarise(rows, lambda r: r.severity)
 
 
+@pytest.mark.parametrize("lacking", ["uncorrected", "ours"])
+def test_a_case_that_one_method_has_no_ssim_of_is_refused(lacking):
+    rows = [row(case, method, 0.5) for case in ("1", "2") for method in ("uncorrected", "ours")]
+    rows = [r._replace(ssim=float("nan")) if (r.case, r.method) == ("2", lacking) else r for r in rows]
+    with pytest.raises(ValueError, match="only one of 'ours' and 'uncorrected' has an SSIM of '2'"):
+        summarise(rows, lambda r: r.severity)
+
+
 @pytest.mark.parametrize(("loss", "share"), [(1e-6, 0.0), (1e-4, 1.0), (0.0, 0.0), (-0.1, 0.0)])
 def test_rounding_is_no_harm_and_the_smallest_real_loss_is(loss, share):
     rows = [row("1", "uncorrected", 0.5), row("1", "ours", 0.5 - loss)]

@@ -1,0 +1,62 @@
+"""Running methods over cells: what a method gives is checked, and no method can touch what the others see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mocodis_monai.data.phantom import make_phantom
+from mocodis_monai.errors import InputError
+from mocodis_monai.evaluation import Case, Cell, Output, evaluate_cells
+
+CELL = Cell("head", "sudden", "mild", "")
+
+
+class Method:
+    """A method that does ``change`` to the scan; ``uncertainty`` is made of the scan likewise."""
+
+    num_parameters = 0
+
+    def __init__(self, change=lambda moved: moved, name="ours", uncertainty=lambda moved: None) -> None:
+        self.change, self.name, self.uncertainty = change, name, uncertainty
+
+    def correct(self, case: Case) -> Output:
+        return Output(self.change(case.moved), 0.0, uncertainty=self.uncertainty(case.moved))
+
+
+def case(cell: Cell = CELL, subject: str = "a", paired: bool = True) -> Case:
+    target = make_phantom("head", 1, (64, 64)).image[0][..., None].float()
+    moved = (target + target.roll(3, 0)) / 2
+    spacing_mm = (1.0, 1.0, 1.0)
+    return Case(cell, subject, subject, moved, target if paired else None, spacing_mm, 2, 1.0, {}, "PLS")
+
+
+def spoilt(moved: torch.Tensor) -> torch.Tensor:
+    return torch.where(moved == moved.max(), torch.nan, moved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (spoilt, r"'ours' on 'a': its image has shape \(64, 64, 1\), torch\.float32 and [1-9]\d* values that are not"),
+        (lambda moved: moved / 0, "values that are not finite; allowed are finite floats"),
+        (lambda moved: moved[:-1], r"has shape \(63, 64, 1\).*allowed are finite floats of shape \(64, 64, 1\)"),
+        (lambda moved: moved.squeeze(-1), r"has shape \(64, 64\)"),
+        (lambda moved: (100 * moved).int(), "torch.int32 and 0 values"),
+    ],
+)
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_is_no_finite_image_of_the_scan_is_refused(change, message, paired):
+    with pytest.raises(InputError, match=message):
+        evaluate_cells([(CELL, [case(paired=paired)])], [Method(change)])
+
+
+def test_a_map_of_uncertainty_is_held_to_the_same():
+    with pytest.raises(InputError, match=r"'ours' on 'a': its uncertainty has shape \(64, 64, 1\)"):
+        evaluate_cells([(CELL, [case()])], [Method(uncertainty=spoilt)])
+
+
+def test_a_scan_without_a_target_has_no_ssim_and_passes():
+    rows = evaluate_cells([(CELL, [case(paired=False)])], [Method()]).rows
+    assert np.isnan([row.ssim for row in rows]).all() and np.isfinite([row.aes for row in rows]).all()
