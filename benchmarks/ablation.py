@@ -33,6 +33,7 @@ class TrueCodes:
     """The guided correction if the codes of the target were known: the ceiling, not a method."""
 
     name = "true codes (ceiling)"
+    sees_target = True
 
     def __init__(self, network: MotionCorrector) -> None:
         self.network = network

@@ -34,13 +34,16 @@ class Output(NamedTuple):
 
 
 class Method(Protocol):
-    """A row of the table."""
+    """A row of the table.
+
+    A ceiling that needs the target asks for it by an attribute ``sees_target = True``.
+    """
 
     name: str
     num_parameters: int
 
     def correct(self, case: Case) -> Output:
-        """Correct ``case.moved``; the target must not be looked at."""
+        """Correct ``case.moved``: a copy of its own, without the target."""
         ...
 
 
@@ -88,13 +91,13 @@ class CorrectorMethod:
 
 
 def correct_with(method: Method, case: Case) -> Output:
-    """What ``method`` makes of ``case``.
+    """What ``method`` makes of ``case``, of which it gets its own copy, without the target unless it asks for it.
 
     Raises:
         InputError: an image of another shape, of whole numbers or with values that are not finite, which would fall out
             of the means without a word.
     """
-    output = method.correct(case)
+    output = method.correct(_copy(case, with_target=getattr(method, "sees_target", False)))
     for what, image in (("image", output.image), ("uncertainty", output.uncertainty)):
         if image is None:
             continue
@@ -106,6 +109,12 @@ def correct_with(method: Method, case: Case) -> Output:
                 "that of the scan. Correct the method, or leave it out."
             )
     return output
+
+
+def _copy(case: Case, with_target: bool) -> Case:
+    """The case with images of its own: in the clean cells of the grid scan and target are one tensor."""
+    target = case.target.clone() if with_target and case.target is not None else None
+    return case._replace(moved=case.moved.clone(), target=target, motion=dict(case.motion))
 
 
 def corrector_methods(network: MotionCorrector) -> list[Method]:

@@ -60,3 +60,28 @@ def test_a_map_of_uncertainty_is_held_to_the_same():
 def test_a_scan_without_a_target_has_no_ssim_and_passes():
     rows = evaluate_cells([(CELL, [case(paired=False)])], [Method()]).rows
     assert np.isnan([row.ssim for row in rows]).all() and np.isfinite([row.aes for row in rows]).all()
+
+
+class Looking(Method):
+    """Notes which target it was shown."""
+
+    def correct(self, case: Case) -> Output:
+        self.seen = case.target
+        return super().correct(case)
+
+
+def test_a_method_that_computes_in_place_spoils_its_own_row_only():
+    shared = case()
+    shared = shared._replace(moved=shared.target)  # one tensor, as in the clean cells of the grid
+    doubled = Method(lambda moved: moved.mul_(2).add_(1), "in place")
+    found = evaluate_cells([(CELL, [shared])], [doubled, Method(lambda moved: moved, "after it")])
+    ssim = {row.method: row.ssim for row in found.rows}
+    assert ssim["uncorrected"] == ssim["after it"] == pytest.approx(1) and ssim["in place"] < 0.9
+
+
+def test_the_target_is_shown_only_to_a_method_that_asks_for_it():
+    blind, ceiling = Looking(name="blind"), Looking(name="ceiling")
+    ceiling.sees_target = True
+    given = case()
+    evaluate_cells([(CELL, [given])], [blind, ceiling])
+    assert blind.seen is None and torch.equal(ceiling.seen, given.target) and ceiling.seen is not given.target
