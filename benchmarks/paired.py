@@ -15,7 +15,8 @@ from typing import Any
 import typer
 
 from mocodis_monai.evaluation import Row, Summary, summarise
-from mocodis_monai.evaluation.summaries import GROUPS, SEPARATOR
+from mocodis_monai.evaluation.cases import SEPARATOR
+from mocodis_monai.evaluation.summaries import GROUPS
 
 _TEXTS = {"region", "family", "severity", "held_out", "subject", "case", "method"}
 KINDS = [name for name in GROUPS if name != "cell"]

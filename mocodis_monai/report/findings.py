@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.statistics import Interval
-from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES
 
 __all__ = ["MotionScores", "markdown", "missing_rows", "motion_scores", "score_severities", "verdict"]
 

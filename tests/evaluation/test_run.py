@@ -8,7 +8,7 @@ import torch
 
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation import Case, Cell, Output, evaluate_cells
+from mocodis_monai.evaluation import Case, Cell, Output, cells_of_still_scans, evaluate_cells
 
 CELL = Cell("head", "sudden", "mild", "")
 
@@ -85,3 +85,39 @@ def test_the_target_is_shown_only_to_a_method_that_asks_for_it():
     given = case()
     evaluate_cells([(CELL, [given])], [blind, ceiling])
     assert blind.seen is None and torch.equal(ceiling.seen, given.target) and ceiling.seen is not given.target
+
+
+class Untouched(Method):
+    def correct(self, case: Case) -> Output:
+        raise AssertionError("the work began")
+
+
+@pytest.mark.parametrize("names", [("ours", "ours"), ("ours", "uncorrected")])
+def test_two_methods_of_one_name_are_refused_before_the_work(names):
+    with pytest.raises(InputError, match=f"2 methods are called '{names[1]}'.*Rename one"):
+        evaluate_cells([(CELL, [case()])], [Untouched(name=name) for name in names])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"severity": "heavy"}, r"severity 'heavy'; allowed are \('none', 'mild'"),
+        ({"held_out": "site"}, "held_out 'site'"),
+        ({"region": "head | T1"}, r"region 'head \| T1'; ' \| ' stands between names"),
+        ({"family": "nod | fast"}, r"family 'nod \| fast'"),
+    ],
+)
+def test_a_cell_without_a_place_in_the_tables_is_refused_before_the_first_case(changes, message):
+    cell = CELL._replace(**changes)
+    cells = [(CELL, [case()]), (cell, [case(cell)])]
+    with pytest.raises(InputError, match=message):
+        evaluate_cells(cells, [Untouched()])
+    with pytest.raises(InputError, match=message):
+        evaluate_cells(iter(cells[1:]), [Untouched()])
+
+
+def test_an_evaluation_without_a_case_says_what_was_looked_for():
+    with pytest.raises(InputError, match=r"no scan could be measured of head \| sudden \| mild"):
+        evaluate_cells([(CELL, [])], [Method()])
+    with pytest.raises(InputError, match=r"my\.json: no cell came.*still scans of subjects without a moved one"):
+        evaluate_cells(cells_of_still_scans([]), [Method()], {"data": "my.json"})
