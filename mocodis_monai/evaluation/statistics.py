@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A method on a group of cases.
+    """A method on those cases of a group that it and ``against`` both have.
 
     Attributes:
         group: name of the group.
@@ -118,7 +118,8 @@ def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], 
     if len(before) < len(against_rows):
         twice = next(name for name, count in Counter(row.case for row in against_rows).items() if count > 1)
         raise ValueError(f"two cases of {against!r} are called {twice!r}; gains are paired by this name. Rename one.")
-    pairs = [(row, before[row.case]) for row in rows if row.case in before]
+    rows = [row for row in rows if row.case in before]
+    pairs = [(row, before[row.case]) for row in rows]
     half = next((row.case for row, other in pairs if np.isfinite(row.ssim) != np.isfinite(other.ssim)), None)
     if half is not None:
         raise ValueError(
