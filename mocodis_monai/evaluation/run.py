@@ -84,7 +84,8 @@ def evaluate_cells(
     Args:
         cells: each cell with its cases, which are taken one by one: only one is in memory.
         methods: what is compared with the uncorrected scan; the report is about the first.
-        about: entries for the report's head, such as the name of the weights.
+        about: entries for the report's head, such as the name of the weights; ``released=True`` says that they are the
+            released ones, without which the report claims nothing of what training has seen.
         progress: show a progress bar.
         examples: keep pictures.
 

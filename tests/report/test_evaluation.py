@@ -95,6 +95,14 @@ def test_the_page_needs_nothing_else_and_runs_no_script(files):
     assert "&lt;b&gt;model" in page and "<b>model" not in page
 
 
+def test_nothing_is_claimed_of_what_unknown_weights_have_seen(evaluation, files, tmp_path):
+    claim, doubt = "No subject of this table was trained", "Other weights may have seen what is marked"
+    assert claim not in files.report.read_text() and doubt in files.report.read_text()
+    ours = evaluation._replace(about=evaluation.about | {"released": True}, examples=[])
+    page = save_evaluation(ours, tmp_path).report.read_text()
+    assert claim in page and doubt not in page
+
+
 def test_every_cell_shows_its_best_median_and_worst_case(evaluation, files):
     page = files.report.read_text()
     for cell in {example.cell for example in evaluation.examples}:
