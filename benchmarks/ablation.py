@@ -19,11 +19,11 @@ import typer
 
 from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.evaluation import Grid, evaluate_cells
-from mocodis_monai.evaluation.cases import Case
+from mocodis_monai.evaluation.cases import SEPARATOR, Case
 from mocodis_monai.evaluation.grid import builtin_grid, cells_of
 from mocodis_monai.evaluation.methods import CorrectorMethod, Method, Output
 from mocodis_monai.evaluation.statistics import Summary, summarise
-from mocodis_monai.evaluation.summaries import GROUPS, SEPARATOR, in_order
+from mocodis_monai.evaluation.summaries import GROUPS, in_order
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.precision import mixed_precision
 from mocodis_monai.release import load_corrector
@@ -33,6 +33,7 @@ class TrueCodes:
     """The guided correction if the codes of the target were known: the ceiling, not a method."""
 
     name = "true codes (ceiling)"
+    sees_target = True
 
     def __init__(self, network: MotionCorrector) -> None:
         self.network = network

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.engines import descend, prepare_twins
-from mocodis_monai.evaluation import Case, Method, Output
+from mocodis_monai.evaluation import Case, Cell, Method, Output
 from mocodis_monai.losses import CorrectionLoss, balanced_error
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks.checks import SIZE_MULTIPLE
@@ -141,12 +141,13 @@ class Remembered:
 
     def __init__(self, method: Method) -> None:
         self.name, self.num_parameters, self.method = method.name, method.num_parameters, method
-        self.last: tuple[Case, Output] | None = None
+        self.last: tuple[tuple[Cell, str, str], Output] | None = None
 
     def correct(self, case: Case) -> Output:
         """What the method makes of the case."""
-        if self.last is None or self.last[0] is not case:
-            self.last = case, self.method.correct(case)
+        named = (case.cell, case.subject, case.name)  # each row gets its own copy of the case
+        if self.last is None or self.last[0] != named:
+            self.last = named, self.method.correct(case)
         return self.last[1]
 
 

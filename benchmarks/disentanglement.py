@@ -10,7 +10,8 @@ a. whether a linear probe reads the displacement score from the motion codes, an
 b. whether a linear probe tells the region of the body from the motion codes (accuracy of logistic regression, likewise,
    beside chance, and beside the content codes as a positive control);
 c. how near the content of one anatomy drawn with the motion codes of the other comes to the simulator's own answer,
-   against drawing it with its own motion codes (mean absolute error);
+   against drawing it with its own motion codes (mean absolute error); beside them two controls, without which the
+   ratio of the two says little: the motion codes of another trajectory (the next pair's), and no motion codes;
 d. how often the content codes read off a moved image are those of the still one, against those of another image.
 
 A probe sees how often each code occurs in the image.
@@ -19,6 +20,7 @@ A probe sees how often each code occurs in the image.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +59,8 @@ class Looked(NamedTuple):
     content: np.ndarray
     own_error: float
     swapped_error: float
+    other_error: float
+    null_error: float
     agreement: float
     chance_agreement: float
 
@@ -78,17 +82,19 @@ def pairs(count: int) -> Iterator[tuple[dict[str, torch.Tensor], tuple[str, str]
 
 
 @torch.no_grad()
-def look(network: MotionCorrector, sample: dict[str, torch.Tensor], regions: tuple[str, str]) -> list[Looked]:
-    """Both images of a pair."""
-    moved, clean = (
-        torch.stack([sample[key].as_tensor().float() for key in keys])
-        for keys in (("image", "partner"), ("target", "partner_target"))
-    )
+def look(
+    network: MotionCorrector, sample: dict[str, torch.Tensor], other: dict[str, torch.Tensor], regions: tuple[str, str]
+) -> list[Looked]:
+    """Both images of a pair; ``other`` is a pair under another trajectory."""
+    moved, clean = _both(sample, "image", "partner"), _both(sample, "target", "partner_target")
     with mixed_precision("cpu"):
         content, motion = network.vqvae.encode_content(clean), network.vqvae.encode_motion(moved)
-        own = network.vqvae.decode(embeddings_of(content), embeddings_of(motion)).float()
-        lent = Embeddings(*(level.flip(0) for level in embeddings_of(motion)))
-        swapped = network.vqvae.decode(embeddings_of(content), lent).float()
+        own = embeddings_of(motion)
+        swapped = Embeddings(*(level.flip(0) for level in own))
+        of_others = embeddings_of(network.vqvae.encode_motion(_both(other, "image", "partner")))
+        drawn = [
+            network.vqvae.decode(embeddings_of(content), lent).float() for lent in (own, swapped, of_others, None)
+        ]
         read = network.read_codes(moved, clean)
     found = [level.argmax(1) for level in read.evidence]
     looked = []
@@ -103,13 +109,17 @@ def look(network: MotionCorrector, sample: dict[str, torch.Tensor], regions: tup
                 float(read.score_px[k]),
                 _histogram(network, motion, k),
                 _histogram(network, content, k),
-                float((own[k] - moved[k]).abs().mean()),
-                float((swapped[k] - moved[k]).abs().mean()),
+                *(float((image[k] - moved[k]).abs().mean()) for image in drawn),
                 float(torch.cat([level.flatten() for level in same]).float().mean()),
                 float(torch.cat([level.flatten() for level in other]).float().mean()),
             )
         )
     return looked
+
+
+def _both(sample: dict[str, torch.Tensor], *keys: str) -> torch.Tensor:
+    """The two images of a pair, (2, 1, H, W)."""
+    return torch.stack([sample[key].as_tensor().float() for key in keys])
 
 
 def _histogram(network: MotionCorrector, codes: ContentCodes | MotionCodes, k: int) -> np.ndarray:
@@ -139,6 +149,20 @@ def region_accuracy(features: np.ndarray, regions: np.ndarray) -> float:
     return float(cross_val_score(probe, features, regions, cv=folds).mean())
 
 
+def motion_lines(looked: list[Looked]) -> list[str]:
+    """Answer c: mean errors with own motion codes, with the twin's, and of the controls."""
+    names = ("own_error", "swapped_error", "other_error", "null_error")
+    own, swapped, other, null = (float(np.mean([getattr(row, name) for row in looked])) for name in names)
+    twins, others = ((null - error) / (null - own) for error in (swapped, other))
+    return [
+        f"c. mean absolute error with own motion codes {own:.4f}, with the twin's {swapped:.4f}: "
+        f"{swapped / own:.2f} times",
+        f"   with those of another trajectory {other:.4f}: {other / own:.2f} times, with none {null:.4f}: "
+        f"{null / own:.2f} times",
+        f"   of what own codes gain over none, the twin's keep {twins:.0%}, those of another trajectory {others:.0%}",
+    ]
+
+
 def main(
     weights: Path = typer.Option(None, help="Checkpoint; default the released one."),
     num_pairs: int = typer.Option(300, help="Pairs of anatomies."),
@@ -146,8 +170,8 @@ def main(
     """Print the four answers."""
     network = load_corrector(weights)
     looked = []
-    for sample, regions in tqdm(pairs(num_pairs), total=num_pairs, unit="pair"):
-        looked += look(network, sample, regions)
+    for (sample, regions), (other, _) in tqdm(pairwise(pairs(num_pairs + 1)), total=num_pairs, unit="pair"):
+        looked += look(network, sample, other, regions)
     table = {name: np.array([getattr(row, name) for row in looked]) for name in Looked._fields}
     moved, regions = table["displacement_px"], table["region"]
     chance = max(np.unique(regions, return_counts=True)[1]) / len(regions)
@@ -158,9 +182,7 @@ def main(
     print(f"| a. the motion score itself | {r2(np.log1p(table['score_px']), np.log1p(moved)):.2f} | |")
     print(f"| b. region told right (chance {chance:.0%}) | {region_accuracy(table['motion'], regions):.0%} | "
           f"{region_accuracy(table['content'], regions):.0%} |")
-    own, swapped = table["own_error"], table["swapped_error"]
-    print(f"\nc. mean absolute error with own motion codes {own.mean():.4f}, with the twin's {swapped.mean():.4f}: "
-          f"{swapped.mean() / own.mean():.2f} times\n")
+    print("", *motion_lines(looked), "", sep="\n")
     bands = np.array([band_of(value) for value in moved])
     print("| d. content codes agree | with the still image | with another image |\n|---|---|---|")
     for band in ("mild", "moderate", "severe", "extreme"):

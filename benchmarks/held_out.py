@@ -83,7 +83,7 @@ def evaluate(cells: Iterable[tuple[Cell, list[Case]]], guidance: list[float], we
     """Each strength of the prior on each case."""
     network = load_corrector(weights)
     methods = [CorrectorMethod(f"guidance {strength:g}", network, guidance=strength) for strength in guidance]
-    return evaluate_cells(cells, methods, progress=True, examples=False)
+    return evaluate_cells(cells, methods, {"released": weights is None}, progress=True, examples=False)
 
 
 def score_correlation(evaluation: Evaluation) -> float:

@@ -3,6 +3,7 @@
     python -m benchmarks.paired DIR/cases.csv --method "ours, share 0.5" --against "MONAI BasicUNet, share 0.5"
     python -m benchmarks.paired DIR/cases.csv --against uncorrected --by "region and severity"
 
+All columns are over the cases that both methods have.
 `cases.csv` is what `mocodis evaluate` and `python -m benchmarks.baselines` write.
 """
 
@@ -15,7 +16,8 @@ from typing import Any
 import typer
 
 from mocodis_monai.evaluation import Row, Summary, summarise
-from mocodis_monai.evaluation.summaries import GROUPS, SEPARATOR
+from mocodis_monai.evaluation.cases import SEPARATOR
+from mocodis_monai.evaluation.summaries import GROUPS
 
 _TEXTS = {"region", "family", "severity", "held_out", "subject", "case", "method"}
 KINDS = [name for name in GROUPS if name != "cell"]
@@ -36,7 +38,7 @@ def table(rows: list[Row], method: str, against: str, by: str = "population and 
     """Lines of Markdown: gains of both, and the mean paired difference in SSIM with its interval.
 
     Raises:
-        typer.BadParameter: a method is not in the rows, or there is no such group.
+        typer.BadParameter: a method is not in the rows, the two have no case in common, or there is no such group.
     """
     names = {row.method for row in rows}
     for name in (method, against):
@@ -44,6 +46,9 @@ def table(rows: list[Row], method: str, against: str, by: str = "population and 
             raise typer.BadParameter(f"got {name!r}; the table has {', '.join(sorted(names))}.")
     if by not in KINDS:
         raise typer.BadParameter(f"got {by!r}; allowed are {', '.join(KINDS)}.")
+    rows = _common(rows, method, against)
+    if not rows:
+        raise typer.BadParameter(f"{method!r} and {against!r} have no case in common. Measure both on the same cases.")
     gains = {(s.group, s.method): s for s in summarise(rows, GROUPS[by])}
     paired = summarise([row for row in rows if row.method in (method, against)], GROUPS[by], against=against)
     head = HEAD.format(method, against, by.replace(" and ", " | "))
@@ -53,6 +58,16 @@ def table(rows: list[Row], method: str, against: str, by: str = "population and 
         name = found.group.replace(SEPARATOR, " | ")
         lines.append(f"| {name} | {found.num_cases} | {' | '.join(both)} | {found.gains['ssim']:+.3f} |")
     return lines
+
+
+def _common(rows: list[Row], method: str, against: str) -> list[Row]:
+    """The rows of the cases that both methods have."""
+    first, second = ({_case(row) for row in rows if row.method == name} for name in (method, against))
+    return [row for row in rows if _case(row) in first & second]
+
+
+def _case(row: Row) -> tuple[str, ...]:
+    return (row.region, row.family, row.severity, row.subject, row.case)
 
 
 def _gain(summary: Summary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from mocodis_monai.data.files import sha256_of
 from mocodis_monai.errors import InputError
 
-__all__ = ["CONTENTS", "SPLITS", "Manifest", "Scan", "check_files", "read_manifest", "volumes_of"]
+__all__ = ["CONTENTS", "SPLITS", "Manifest", "Scan", "check_files", "read_manifest", "unpaired", "volumes_of"]
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 MOVED, STILL = CONTENTS = ("moved", "still")
@@ -98,6 +99,30 @@ def check_sides(path: Path, scans: Sequence[Scan]) -> None:
                     f"{path}: {named[what]} in the splits {other.split} and {scan.split}. A subject may be in one "
                     "only: correct `split`, or remove one of them."
                 )
+
+
+def unpaired(scans: Sequence[Scan]) -> list[str]:
+    """A line for each still scan of the split "test" whose subject moved in others, none of which it is paired with.
+
+    Nobody measures such a scan: still scans get simulated motion only where a subject has no moved one.
+    """
+    tested = [scan for scan in scans if scan.split == TEST]
+    lines = []
+    for still in (scan for scan in tested if scan.content == STILL):
+        moved = [scan for scan in tested if scan.content == MOVED and scan.subject == still.subject]
+        differing = [f"{scan.name} in {_difference(still, scan)}" for scan in moved]
+        if moved and all(map(partial(_difference, still), moved)):
+            lines.append(
+                f"subject {still.subject}: {still.name} is not measured; it differs from {', from '.join(differing)}. "
+                "Make these equal in the manifest where the scans are a pair."
+            )
+    return lines
+
+
+def _difference(still: Scan, moved: Scan) -> str:
+    """What keeps a still and a moved scan from being a pair, in words; empty for a pair."""
+    names = [name for name in ("session", "contrast") if getattr(still, name) != getattr(moved, name)]
+    return " and ".join(f"{name} ({getattr(still, name)!r}, {getattr(moved, name)!r})" for name in names)
 
 
 def check_files(manifest: Manifest, scans: Sequence[Scan], progress: bool = False) -> None:

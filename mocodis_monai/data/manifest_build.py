@@ -24,6 +24,7 @@ from mocodis_monai.data.manifest import (
     Scan,
     check_sides,
     read_manifest,
+    unpaired,
 )
 from mocodis_monai.data.nifti import read_volume, stem
 from mocodis_monai.errors import InputError
@@ -122,6 +123,7 @@ def counted(built: BuiltManifest) -> list[str]:
         subjects = sorted({scan.subject for scan in found})
         of_content = [sum(scan.content == content for scan in found) for content in (STILL, MOVED)]
         lines.append(f"{split:<12}{len(subjects):>8}{of_content[0]:>8}{of_content[1]:>8}   {' '.join(subjects[:1])}")
+    lines += unpaired(scans)
     if built.num_known:
         lines.append(f"{built.num_known} subjects were in the manifest before and keep their split.")
     if built.num_away:

@@ -6,7 +6,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ["Case", "Cell"]
+from mocodis_monai.errors import InputError
+
+__all__ = ["POPULATIONS", "SEPARATOR", "SEVERITIES", "Case", "Cell", "check_cell"]
+
+SEPARATOR = " | "
+SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
+POPULATIONS = {
+    "": "seen regions and families",
+    "family": "held-out families",
+    "region": "held-out regions",
+    "subject": "held-out real images",
+}
+"""What training knows of a case, by ``held_out``; the subject of every case is held out."""
 
 
 class Cell(NamedTuple):
@@ -24,6 +36,22 @@ class Cell(NamedTuple):
     family: str
     severity: str
     held_out: str
+
+
+def check_cell(cell: Cell) -> None:
+    """Refuse a cell that no table has a place for.
+
+    Raises:
+        InputError: an unknown severity or ``held_out``, or a region or family with what stands between names in it.
+    """
+    for what, allowed in (("severity", SEVERITIES), ("held_out", tuple(POPULATIONS))):
+        if getattr(cell, what) not in allowed:
+            raise InputError(f"{cell}: {what} {getattr(cell, what)!r}; allowed are {allowed}. Correct it.")
+    for what in ("region", "family"):
+        if SEPARATOR in getattr(cell, what):
+            raise InputError(
+                f"{cell}: {what} {getattr(cell, what)!r}; {SEPARATOR!r} stands between names in tables. Rename it."
+            )
 
 
 class Case(NamedTuple):

@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 import torch
 from scipy.ndimage import gaussian_filter
 
+from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.inferers import VolumeCorrector
 from mocodis_monai.networks import MotionCorrector
 
-__all__ = ["Blurred", "CorrectorMethod", "Method", "Output", "Uncorrected", "corrector_methods"]
-
+__all__ = ["Blurred", "CorrectorMethod", "Method", "Output", "Uncorrected", "correct_with", "corrector_methods"]
 
 BLUR_PX = 0.7
 """Standard deviation of the blur that stands beside the corrector."""
@@ -23,11 +23,11 @@ class Output(NamedTuple):
     """What a method makes of a scan.
 
     Attributes:
-        image: ``(x, y, z)`` float32 in the units of the scan.
+        image: ``(x, y, z)`` float32 in the units of the scan, of its shape, all values finite.
         seconds: wall time.
         score_mm: motion score that the method gives the scan; NaN if it gives none.
         surprise_nats: mean negative log-likelihood of the scan's own codes in the foreground; NaN likewise.
-        uncertainty: ``(x, y, z)`` in the units of the scan; None if the method has none.
+        uncertainty: likewise; None if the method has none.
     """
 
     image: torch.Tensor
@@ -38,13 +38,16 @@ class Output(NamedTuple):
 
 
 class Method(Protocol):
-    """A row of the table."""
+    """A row of the table.
+
+    A ceiling that needs the target asks for it by an attribute ``sees_target = True``.
+    """
 
     name: str
     num_parameters: int
 
     def correct(self, case: Case) -> Output:
-        """Correct ``case.moved``; the target must not be looked at."""
+        """Correct ``case.moved``: a copy of its own, without the target."""
         ...
 
 
@@ -106,6 +109,33 @@ class Blurred:
         sigma = [0.0 if axis == case.slice_axis else BLUR_PX for axis in range(3)]
         image = torch.from_numpy(gaussian_filter(case.moved.numpy(), sigma))
         return Output(image, time.perf_counter() - start)
+
+
+def correct_with(method: Method, case: Case) -> Output:
+    """What ``method`` makes of ``case``, of which it gets its own copy, without the target unless it asks for it.
+
+    Raises:
+        InputError: an image of another shape, of whole numbers or with values that are not finite, which would fall out
+            of the means without a word.
+    """
+    output = method.correct(_copy(case, with_target=getattr(method, "sees_target", False)))
+    for what, image in (("image", output.image), ("uncertainty", output.uncertainty)):
+        if image is None:
+            continue
+        infinite = int((~image.isfinite()).sum())
+        if image.shape != case.moved.shape or not image.is_floating_point() or infinite:
+            raise InputError(
+                f"{method.name!r} on {case.name!r}: its {what} has shape {tuple(image.shape)}, {image.dtype} and "
+                f"{infinite} values that are not finite; allowed are finite floats of shape {tuple(case.moved.shape)}, "
+                "that of the scan. Correct the method, or leave it out."
+            )
+    return output
+
+
+def _copy(case: Case, with_target: bool) -> Case:
+    """The case with images of its own: in the clean cells of the grid scan and target are one tensor."""
+    target = case.target.clone() if with_target and case.target is not None else None
+    return case._replace(moved=case.moved.clone(), target=target, motion=dict(case.motion))
 
 
 def corrector_methods(network: MotionCorrector) -> list[Method]:

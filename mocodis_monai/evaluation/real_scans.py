@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from nibabel.orientations import aff2axcodes
 
-from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, Scan, check_files, read_manifest
+from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, Scan, check_files, read_manifest, unpaired
 from mocodis_monai.data.nifti import read_geometry, read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
@@ -51,7 +51,8 @@ class ManifestScans(NamedTuple):
 def read_scans(manifest: str | Path, progress: bool = False) -> ManifestScans:
     """The scans of the split "test" of a manifest (format: data_manifests/README.md).
 
-    A moved scan is paired with the still scan of the same subject, session and contrast.
+    A moved scan is paired with the still scan of the same subject, session and contrast. A still scan that is left over
+    is named in a warning.
 
     Raises:
         InputError: the manifest is unfit (:func:`mocodis_monai.data.manifest.read_manifest`), has no scan in the split
@@ -62,6 +63,8 @@ def read_scans(manifest: str | Path, progress: bool = False) -> ManifestScans:
     if not scans:
         raise InputError(f"{read.path}: no file of the split {TEST!r}; only these are evaluated. {FORMAT}")
     check_files(read, scans, progress)
+    for line in unpaired(scans):
+        _logger.warning("%s: %s", read.path, line)
     moved = [scan for scan in scans if scan.content == MOVED]
     still = [scan for scan in scans if scan.content == STILL]
     real = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,10 +15,11 @@ from tqdm import tqdm
 
 from mocodis_monai import __version__
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
-from mocodis_monai.evaluation.cases import Case, Cell
+from mocodis_monai.errors import InputError
+from mocodis_monai.evaluation.cases import SEPARATOR, Case, Cell, check_cell
 from mocodis_monai.evaluation.grid import trained_on
 from mocodis_monai.evaluation.measures import Row, measure
-from mocodis_monai.evaluation.methods import Method, Output, Uncorrected
+from mocodis_monai.evaluation.methods import Method, Output, Uncorrected, correct_with
 
 __all__ = ["Evaluation", "Example", "evaluate_cells"]
 
@@ -82,26 +84,40 @@ def evaluate_cells(
     Args:
         cells: each cell with its cases, which are taken one by one: only one is in memory.
         methods: what is compared with the uncorrected scan; the report is about the first.
-        about: entries for the report's head, such as the name of the weights.
+        about: entries for the report's head, such as the name of the weights; ``released=True`` says that they are the
+            released ones, without which the report claims nothing of what training has seen.
         progress: show a progress bar.
         examples: keep pictures.
+
+    Raises:
+        InputError: two methods have one name, or the tables have no place for a cell (both before the first case, of a
+            list of cells; else when the cell comes); a method gives something else than a finite image of the shape of
+            the scan; or there is no case.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
+    _check_names(everything)
+    for cell, _ in cells if isinstance(cells, Sequence) else ():
+        check_cell(cell)
     rows: list[Row] = []
     kept: list[Example] = []
+    looked_for: list[str] = []
     bar = tqdm(desc="evaluating", unit="case", disable=not progress)
     for cell, found in cells:
-        bar.set_postfix_str(f"{cell.region}, {cell.family}, {cell.severity}")
+        check_cell(cell)
+        looked_for.append(SEPARATOR.join(cell[:3]))
+        bar.set_postfix_str(looked_for[-1])
         drafts: list[Example] = []
         for case in found:
-            outputs = [method.correct(case) for method in everything]
+            outputs = [correct_with(method, case) for method in everything]
             lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
             rows += lines
             drafts += [_example(case, lines, outputs[1])] if examples else []
             bar.update()
         kept += _worth_a_look(drafts)
     bar.close()
+    if not rows:
+        raise InputError(_nothing(looked_for, str((about or {}).get("data", "evaluation"))))
     facts = {
         "version": __version__,
         "torch": torch.__version__,
@@ -111,6 +127,26 @@ def evaluate_cells(
         "seconds": time.perf_counter() - start,
     }
     return Evaluation(rows, kept, [m.name for m in everything], facts, _rank_correlations(kept))
+
+
+def _check_names(methods: Sequence[Method]) -> None:
+    name, count = Counter(method.name for method in methods).most_common(1)[0]
+    if count > 1:
+        raise InputError(
+            f"{count} methods are called {name!r}; each needs a name of its own, other than {Uncorrected.name!r}. "
+            "Rename one."
+        )
+
+
+def _nothing(looked_for: list[str], data: str) -> str:
+    """What to say where there was no case."""
+    if looked_for:
+        return f"{data}: no scan could be measured of {', '.join(looked_for)}; the warnings above say why."
+    return (
+        f"{data}: no cell came, and so no case. In the split 'test' of a manifest cells_of_scans looks for moved scans "
+        "(read_scans(...).real), cells_of_still_scans for still scans of subjects without a moved one (.still): give a "
+        "manifest that has them, or the cells of both."
+    )
 
 
 def _worth_a_look(examples: list[Example]) -> list[Example]:

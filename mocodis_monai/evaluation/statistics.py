@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A method on a group of cases.
+    """A method on those cases of a group that it and ``against`` both have.
 
     Attributes:
         group: name of the group.
@@ -66,7 +66,12 @@ class Summary(NamedTuple):
 
 
 def summarise(rows: Iterable[Row], by: Callable[[Row], str | None], against: str = "uncorrected") -> list[Summary]:
-    """One summary for each group and method, in the order in which they come; ``by`` gives None to leave a row out."""
+    """One summary for each group and method, in the order in which they come; ``by`` gives None to leave a row out.
+
+    Raises:
+        ValueError: two cases are called the same, or a method has no SSIM of a case of which ``against`` has one: left
+            out, it would make the method look better.
+    """
     groups: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if (name := by(row)) is not None:
@@ -113,7 +118,13 @@ def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], 
     if len(before) < len(against_rows):
         twice = next(name for name, count in Counter(row.case for row in against_rows).items() if count > 1)
         raise ValueError(f"two cases of {against!r} are called {twice!r}; gains are paired by this name. Rename one.")
-    pairs = [(row, before[row.case]) for row in rows if row.case in before]
+    rows = [row for row in rows if row.case in before]
+    pairs = [(row, before[row.case]) for row in rows]
+    half = next((row.case for row, other in pairs if np.isfinite(row.ssim) != np.isfinite(other.ssim)), None)
+    if half is not None:
+        raise ValueError(
+            f"only one of {method!r} and {against!r} has an SSIM of {half!r}; both must, or none. Measure it again."
+        )
     gains = {name: [getattr(a, name) - getattr(b, name) for a, b in pairs] for name in METRICS}
     lost = -np.array(gains["ssim"])
     lost = lost[np.isfinite(lost)]

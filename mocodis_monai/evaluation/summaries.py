@@ -9,21 +9,13 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from mocodis_monai.evaluation.cases import POPULATIONS, SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.measures import METRICS, Row
 from mocodis_monai.evaluation.run import Evaluation
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
 
-__all__ = ["GROUPS", "POPULATIONS", "SEPARATOR", "SEVERITIES", "as_json", "in_order", "population", "summaries"]
+__all__ = ["GROUPS", "as_json", "in_order", "population", "summaries"]
 
-SEPARATOR = " | "
-SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
-POPULATIONS = {
-    "": "seen regions and families",
-    "family": "held-out families",
-    "region": "held-out regions",
-    "subject": "held-out real images",
-}
-"""What training knows of a case, by ``held_out``; the subject of every case is held out."""
 GROUPS: dict[str, Callable[[Row], str]] = {
     "severity": lambda row: row.severity,
     "population and severity": lambda row: SEPARATOR.join((population(row), row.severity)),

@@ -74,8 +74,6 @@ def evaluate(
     else:
         cells = chain(cells_of_scans(scans.real), cells_of_still_scans(scans.still, quick))
     found = evaluate_cells(cells, corrector_methods(network), about, progress)
-    if not found.rows:
-        raise InputError(f"{manifest}: no scan could be measured; the warnings above say why")
     return found if scans is None else _with_left_out(found, scans.real)
 
 

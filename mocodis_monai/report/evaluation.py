@@ -14,7 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mocodis_monai.data.files import check_outputs, check_writable, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
-from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES, as_json, population, summaries
+from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.summaries import as_json, population, summaries
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
 from mocodis_monai.report.pictures import (
     DIFFERENCE_SCALE,

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.statistics import Interval
-from mocodis_monai.evaluation.summaries import SEPARATOR, SEVERITIES
 
 __all__ = ["MotionScores", "markdown", "missing_rows", "motion_scores", "score_severities", "verdict"]
 
 UNCORRECTED = "uncorrected"
 OTHER_WEIGHTS = (
-    '"Seen" and "held out" are meant of the training of the released weights: these are others, and may have been '
-    "trained on what is held out there."
+    '"Seen" and "held out" are meant of the training of the released weights: these are others, or nobody said which, '
+    "and may have been trained on what is held out there."
 )
 LARGE_SHARE = 0.5
 """Share of the lost similarity from which on most of an artifact counts as gone."""
@@ -98,8 +98,8 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def _is_of_others(summary: dict[str, Any]) -> bool:
-    """Whether other weights than the released ones were measured."""
-    return not summary["about"].get("released", True)
+    """Whether other weights than the released ones were measured, or may have been: nobody said that it is they."""
+    return not summary["about"].get("released", False)
 
 
 def _gain_table(summary: dict[str, Any], ours: str) -> list[str]:

@@ -150,7 +150,8 @@ def _svg(curves: dict[str, np.ndarray]) -> str:
 def distribution(rows: Sequence[Row], methods: Sequence[str], metrics: dict[str, str], severities: list[str]) -> str:
     """Data URI of box plots: the gain of each method over the uncorrected scan, case by case, for each severity.
 
-    Boxes hold the middle half of the cases, whiskers nine in ten; below the line a case was made worse.
+    Boxes hold the middle half of the cases, whiskers nine in ten; below the line a case was made worse. A gain that is
+    not finite is left out: one of them would empty its box.
     """
     figure = Figure(figsize=(4.6 * len(metrics), 3.4), layout="constrained")
     FigureCanvasSVG(figure)
@@ -158,13 +159,9 @@ def distribution(rows: Sequence[Row], methods: Sequence[str], metrics: dict[str,
     for number, (metric, title) in enumerate(metrics.items()):
         axes = figure.add_subplot(1, len(metrics), number + 1)
         for place, method in enumerate(methods):
+            found = [row for row in rows if row.method == method]
             gains = [
-                [
-                    getattr(row, metric) - getattr(before[row.case], metric)
-                    for row in rows
-                    if row.method == method and row.severity == severity and (metric, severity) != _ENDLESS
-                ]
-                for severity in severities
+                _gains([row for row in found if row.severity == severity], before, metric) for severity in severities
             ]
             _boxes(axes, gains, place, len(methods), method)
         axes.axhline(0, color="#888", linewidth=0.8)
@@ -177,6 +174,11 @@ def distribution(rows: Sequence[Row], methods: Sequence[str], metrics: dict[str,
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return _data_uri("image/svg+xml", buffer.getvalue())
+
+
+def _gains(rows: Sequence[Row], before: dict[str, Row], metric: str) -> list[float]:
+    found = [getattr(row, metric) - getattr(before[row.case], metric) for row in rows]
+    return [gain for row, gain in zip(rows, found) if np.isfinite(gain) and (metric, row.severity) != _ENDLESS]
 
 
 def _boxes(axes: Any, gains: list[list[float]], place: int, count: int, method: str) -> None:

@@ -144,6 +144,7 @@ def test_a_share_of_the_residual_is_a_part_of_the_way():
     all_of_it = ShareOfResidual(method, 1.0, added=0.5)  # as if the method took half of what the network says
     torch.testing.assert_close(all_of_it.correct(case).image - none, 2 * (whole - none))
     assert (whole - none).max() > 0.4
+    method.correct(case._replace(moved=case.moved.clone()))  # as an evaluation hands it to each row
     assert network.calls == 1  # shares come for nothing
     method.correct(case._replace(name="another"))
     assert network.calls == 2

@@ -36,6 +36,17 @@ def test_the_difference_is_taken_case_by_case(tmp_path):
     assert head.startswith("| region | severity | number |") and line.startswith("| knee | mild | 5 |")
 
 
+def test_all_columns_are_over_the_cases_that_both_have():
+    differences = [0.01, 0.02, 0.03, -0.01, 0.04, *7 * [-0.3]]
+    found = [row for row in rows(differences) if row.method != "theirs" or int(row.subject) < 5]
+    (line,) = table(found, "ours", "theirs")[2:]
+    assert line.startswith("| held-out regions | mild | 5 | +0.118, 0% | +0.100, 0% | +0.018 [")
+    assert table(found, "theirs", "ours")[2].startswith("| held-out regions | mild | 5 | +0.100, 0% | +0.118, 0% |")
+    apart = [row for row in found if row.method != "ours" or int(row.subject) >= 5]
+    with pytest.raises(typer.BadParameter, match="'ours' and 'theirs' have no case in common"):
+        table(apart, "ours", "theirs")
+
+
 def test_a_method_that_is_not_there_is_named():
     with pytest.raises(typer.BadParameter, match=r"got 'none'; the table has ours, theirs, uncorrected"):
         table(rows([0.0]), "ours", "none")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mocodis_monai.data import packaged
-from mocodis_monai.data.manifest import read_manifest
+from mocodis_monai.data.manifest import read_manifest, unpaired
+from mocodis_monai.data.manifest_build import BuiltManifest, counted
 
 FOLDER = Path(__file__).parents[2] / "data_manifests"
 MANIFESTS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -61,3 +62,21 @@ def test_absent_packages_say_how_to_install_them(monkeypatch, tmp_path):
     monkeypatch.setattr(packaged, "COLIN27_PATH", tmp_path / "ch2.nii.gz")
     with pytest.raises(FileNotFoundError, match="apt-get install mricron-data"):
         packaged.colin27_path()
+
+
+def test_still_scans_that_fit_no_moved_one_are_named_where_they_are_tested(tmp_path):
+    for split, wanted in (("test", 1), ("train", 0)):  # training takes every still scan
+        files = [
+            {"subject": "a", "content": "still", "contrast": "T1w", "path": "a/still.nii"},
+            {"subject": "a", "content": "moved", "contrast": "T2w", "path": "a/moved.nii"},
+            {"subject": "a", "content": "moved", "session": "two", "contrast": "T1w", "path": "a/later.nii"},
+            {"subject": "b", "content": "still", "path": "b/still.nii"},
+            {"subject": "b", "content": "moved", "path": "b/moved.nii"},
+        ]
+        (tmp_path / "m.json").write_text(json.dumps({"name": "m", "split": split, "files": files}))
+        manifest = read_manifest(tmp_path / "m.json")
+        said = [line for line in counted(BuiltManifest(manifest, 0, 0, 0)) if "not measured" in line]
+        assert said == unpaired(manifest.scans) and len(said) == wanted
+        if said:
+            assert "subject a: a/still.nii is not measured; it differs from a/moved.nii in contrast ('T1w', 'T2w'), " \
+                "from a/later.nii in session ('', 'two')." in said[0]  # fmt: skip

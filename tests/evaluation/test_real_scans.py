@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -90,6 +91,29 @@ def test_a_still_scan_may_serve_two_sessions(pair, tmp_path):
     ]
     scans = read_scans(manifest(pair, tmp_path, files=files))
     assert [(scan.moved.name, scan.still.name) for scan in scans.real] == [(moved, still), ("moved2.nii.gz", still)]
+
+
+@pytest.mark.parametrize(
+    ("session", "contrast", "difference"),
+    [
+        ("a", "T2w", r"contrast \('T1w', 'T2w'\)\."),
+        ("b", "T1w", r"session \('a', 'b'\)\."),
+        ("b", "", r"session \('a', 'b'\) and contrast \('T1w', ''\)\."),
+        ("a", "T1w", None),
+    ],
+)
+def test_a_still_scan_that_fits_no_moved_one_is_named(pair, tmp_path, caplog, session, contrast, difference):
+    files = [
+        {"subject": "one", "content": "still", "session": "a", "contrast": "T1w", "path": "still.nii.gz"},
+        {"subject": "one", "content": "moved", "session": session, "contrast": contrast, "path": "moved.nii.gz"},
+        {"subject": "two", "content": "still", "path": "again.nii.gz"},
+    ]
+    scans = read_scans(manifest(pair, tmp_path, files=files))
+    assert [scan.still is None for scan in scans.real] == [difference is not None]
+    said = "subject one: still.nii.gz is not measured; it differs from moved.nii.gz in "
+    assert (said in caplog.text) is (difference is not None)
+    assert difference is None or re.search(re.escape(said) + difference, caplog.text)
+    assert "two" not in caplog.text
 
 
 def test_a_pair_of_slices_too_small_for_ssim_is_refused_before_the_work(pair, tmp_path):
@@ -193,7 +217,7 @@ def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, 
     assert found.about["left_out"] == ["two moved.nii.gz"]
     assert "blob.nii.gz: registered to moved.nii.gz it covers 0% of what that shows" in caplog.text
     assert "could not be read or registered: two moved.nii.gz" in save_evaluation(found, tmp_path).report.read_text()
-    with pytest.raises(InputError, match="no scan could be measured"):
+    with pytest.raises(InputError, match=r"no scan could be measured of head \| real \| pairs"):
         table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files[2:]))
 
 

@@ -79,9 +79,24 @@ def test_gains_are_paired_by_case_whatever_the_order():
     assert set(ours.gains) == set(METRICS)
 
 
+def test_all_numbers_are_over_the_cases_that_both_have():
+    rows = [row(str(k), "theirs", 0.5) for k in range(5)] + [row(str(k), "ours", 0.5 + k / 10) for k in range(12)]
+    ours = next(s for s in summarise(rows, lambda r: r.severity, against="theirs") if s.method == "ours")
+    assert ours.num_cases == ours.num_subjects == 5
+    assert ours.means["ssim"] == pytest.approx(0.7) and ours.gains["ssim"].mean == pytest.approx(0.2)
+
+
 def test_two_cases_of_one_name_are_refused():
     rows = [row("t1.nii.gz", method, 0.5, subject) for method in ("uncorrected", "ours") for subject in "ab"]
     with pytest.raises(ValueError, match=r"t1\.nii\.gz"):
+        summarise(rows, lambda r: r.severity)
+
+
+@pytest.mark.parametrize("lacking", ["uncorrected", "ours"])
+def test_a_case_that_one_method_has_no_ssim_of_is_refused(lacking):
+    rows = [row(case, method, 0.5) for case in ("1", "2") for method in ("uncorrected", "ours")]
+    rows = [r._replace(ssim=float("nan")) if (r.case, r.method) == ("2", lacking) else r for r in rows]
+    with pytest.raises(ValueError, match="only one of 'ours' and 'uncorrected' has an SSIM of '2'"):
         summarise(rows, lambda r: r.severity)
 
 

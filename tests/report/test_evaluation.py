@@ -10,12 +10,13 @@ import subprocess
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from skimage.io import imread
 
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import CorrectorMethod, Evaluation, Grid, cells_of, evaluate_cells
 from mocodis_monai.report.evaluation import save_evaluation
-from mocodis_monai.report.pictures import trajectory_svg, upright
+from mocodis_monai.report.pictures import distribution, trajectory_svg, upright
 
 # Nothing may leave the machine: the page is read from disk, and the browser keeps its background services to itself.
 BROWSER = [
@@ -28,6 +29,7 @@ BROWSER = [
     "--disable-component-update",
     "--disable-sync",
 ]
+BOXPLOT = Axes.boxplot
 GRID = Grid(("knee", "abdomen"), ("sudden", "breathing"), (1.75, 3.5), num_subjects=3)
 
 
@@ -93,6 +95,14 @@ def test_the_page_needs_nothing_else_and_runs_no_script(files):
     assert "&lt;b&gt;model" in page and "<b>model" not in page
 
 
+def test_nothing_is_claimed_of_what_unknown_weights_have_seen(evaluation, files, tmp_path):
+    claim, doubt = "No subject of this table was trained", "Other weights may have seen what is marked"
+    assert claim not in files.report.read_text() and doubt in files.report.read_text()
+    ours = evaluation._replace(about=evaluation.about | {"released": True}, examples=[])
+    page = save_evaluation(ours, tmp_path).report.read_text()
+    assert claim in page and doubt not in page
+
+
 def test_every_cell_shows_its_best_median_and_worst_case(evaluation, files):
     page = files.report.read_text()
     for cell in {example.cell for example in evaluation.examples}:
@@ -105,6 +115,18 @@ def test_every_cell_shows_its_best_median_and_worst_case(evaluation, files):
         gain = example.after.ssim - example.before.ssim
         by_cell.setdefault(example.cell, {})[example.rank] = gain
     assert all(ranks["worst"] <= ranks["median"] <= ranks["best"] for ranks in by_cell.values())
+
+
+def test_a_gain_that_is_not_finite_leaves_its_box_full(evaluation, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        Axes, "boxplot", lambda axes, gains, **options: drawn.append(gains) or BOXPLOT(axes, gains, **options)
+    )
+    spoilt = next(row for row in evaluation.rows if row.method == "ours" and row.severity == "severe")
+    rows = [row._replace(vif=float("nan")) if row is spoilt else row for row in evaluation.rows]
+    distribution(rows, ["ours"], {"vif": "VIF"}, ["severe"])
+    assert np.isfinite(drawn[0][0]).all()
+    assert len(drawn[0][0]) == sum(row.method == "ours" and row.severity == "severe" for row in rows) - 1
 
 
 def test_moved_cases_show_what_moved(evaluation):
