@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any, NamedTuple
 import torch
 
 from mocodis_monai.correction import ScanCorrector, results_of
-from mocodis_monai.errors import InputError
-from mocodis_monai.ledger import DONE, FAILED, Ledger
+from mocodis_monai.errors import InputError, NotAScanError
+from mocodis_monai.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
 from mocodis_monai.scans import Scan
 
-__all__ = ["Outcome", "correct_scans"]
+__all__ = ["Outcome", "correct_scans", "kinds_of"]
 
 
 class Outcome(NamedTuple):
@@ -27,9 +28,30 @@ class Outcome(NamedTuple):
     skipped: bool
 
     @property
+    def is_scan(self) -> bool:
+        """Whether it is no localizer, mask or other kind of image that a folder of scans may hold."""
+        return self.record["status"] != NOT_A_SCAN
+
+    @property
+    def corrected(self) -> bool:
+        """Whether it is corrected, by this run or an earlier one."""
+        return self.record["status"] == DONE
+
+    @property
     def failed(self) -> bool:
         """Whether it could not be corrected."""
         return self.record["status"] == FAILED
+
+    @property
+    def reason(self) -> str:
+        """Why it is not corrected."""
+        return str(self.record["error" if self.failed else "reason"])
+
+
+def kinds_of(others: Sequence[Outcome]) -> str:
+    """What those are that are no scans, in one line: how many of each kind, the most first."""
+    kinds = Counter(str(outcome.record["kind"]) for outcome in others)
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
 
 
 class _Stopped(Exception):
@@ -54,7 +76,7 @@ def correct_scans(
 ) -> Iterator[Outcome]:
     """Correct the scans and yield what became of each, as they get done.
 
-    The records of those that were corrected are put into the ledger; those that failed are up to the caller.
+    The records of those that were corrected are put into the ledger; those of the others are up to the caller.
 
     Args:
         scans: what to correct.
@@ -70,7 +92,7 @@ def correct_scans(
     try:
         for future in as_completed([pool.submit(_attempt, run, scan) for scan in scans]):
             outcome = future.result()
-            if not (outcome.skipped or outcome.failed):
+            if outcome.corrected and not outcome.skipped:
                 ledger.put(outcome.record)
             yield outcome
     finally:
@@ -82,6 +104,8 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
     share = _Share(run)
     record: dict[str, Any] = {"scan": scan.name, "status": DONE, "output": run.ledger.key(scan.output)}
     try:
+        if scan.refusal is not None:
+            raise scan.refusal
         fingerprint = run.corrector.fingerprint(scan)
         results = results_of(scan, run.corrector.settings, run.picture)
         finished = run.ledger.finished(results, fingerprint)
@@ -94,11 +118,18 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
     except _Stopped:
         raise
     except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
-        left = " The result of an earlier run still lies there." if scan.output.exists() else ""
         kept = {name: record[name] for name in ("scan", "output")}
-        return Outcome(scan, {**kept, "status": FAILED, "error": _why(scan, error) + left}, False)
+        return Outcome(scan, {**kept, **_refusal(scan, error)}, False)
     finally:
         share.reach(1, 1)
+
+
+def _refusal(scan: Scan, error: Exception) -> dict[str, str]:
+    """What the record of a scan says that was not corrected."""
+    left = " The result of an earlier run still lies there." if scan.output.exists() else ""
+    if isinstance(error, NotAScanError):
+        return {"status": NOT_A_SCAN, "kind": error.kind, "reason": str(error) + left}
+    return {"status": FAILED, "error": _why(scan, error) + left}
 
 
 class _Share:

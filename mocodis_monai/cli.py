@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from mocodis_monai import __version__
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, printable
 
 __all__ = ["app", "main"]
 
@@ -88,8 +88,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    """Say it in one line, whatever the name of a file holds, and leave."""
-    typer.echo("error: " + "".join(c if c.isprintable() else "?" for c in message), err=True)
+    """Say it in one line and leave."""
+    typer.echo(f"error: {printable(message)}", err=True)
     sys.exit(1)
 
 
@@ -199,9 +199,9 @@ def simulate(
     moved, registered, motion = simulate_volume(volume, phase_encode_axis, seed, options)
     with staged(*paths.values()) as temporaries:
         staged_at = dict(zip(paths, temporaries))
-        write_volume(staged_at["with motion"], moved, like=volume)
+        write_volume(staged_at["with motion"], moved, like=volume, what="simulated motion")
         if "target" in paths:
-            write_volume(staged_at["target"], registered, like=volume)
+            write_volume(staged_at["target"], registered, like=volume, what="simulated, without motion")
         if "trajectory" in paths:
             staged_at["trajectory"].write_text(json.dumps(_plain(motion), indent=1) + "\n")
     typer.echo(f"displacement score  {float(motion['displacement_mm']):.2f} mm")
@@ -284,7 +284,7 @@ def _check_extension(path: Path, allowed: Iterable[str]) -> None:
 
 def _echo_outputs(paths: Mapping[str, Path]) -> None:
     for name, path in paths.items():
-        typer.echo(f"{name:<20}{path}")
+        typer.echo(f"{name:<20}{printable(str(path))}")
     typer.echo("Research use only: not a medical device.")
 
 

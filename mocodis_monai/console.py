@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 from mocodis_monai.batch import Outcome
+from mocodis_monai.errors import printable
 
 __all__ = ["print_table", "progress_bar"]
 
@@ -50,7 +51,8 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
         result = "failed" if outcome.failed else record["decision"]
         numbers = (record.get(key) for key in ("motion_score_mm", "gate", "log_likelihood_nats", "time_s"))
         texts = ("" if value is None else f"{value:.2f}" for value in numbers)
-        table.add_row(escape(outcome.scan.name), f"{result}, done before" if outcome.skipped else result, *texts)
+        name = escape(printable(outcome.scan.name))
+        table.add_row(name, f"{result}, done before" if outcome.skipped else result, *texts)
     console = Console()
     console.print(table)
     if len(outcomes) > MAX_ROWS:

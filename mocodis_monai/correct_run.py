@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from mocodis_monai.batch import Outcome, correct_scans
+from mocodis_monai.batch import Outcome, correct_scans, kinds_of
 from mocodis_monai.cohort import gather, share_of, together
 from mocodis_monai.console import print_table, progress_bar
 from mocodis_monai.correction import ScanCorrector, Settings, results_of
 from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
 from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import LEFT_ALONE
 from mocodis_monai.ledger import RESULTS, Ledger
 from mocodis_monai.precision import device_of
@@ -51,6 +51,8 @@ class Request(NamedTuple):
 def run_correction(request: Request) -> int:
     """Correct what is asked for and say what became of it; 0 if all went well, 1 if a scan of many failed.
 
+    What a folder holds besides scans, such as localizers and masks, is said and does not count as failed.
+
     Under torchrun the processes share the scans; the first one says what became of all, and its status counts.
 
     Raises:
@@ -77,9 +79,9 @@ def _run(request: Request) -> int:
     mine, outcomes = share_of(scans), []
     with progress_bar(len(mine), shown=rank() == 0) as advance:
         for outcome in correct_scans(mine, corrector, ledger, request.jobs, request.picture, advance):
-            if outcome.failed and not many:
-                raise InputError(outcome.record["error"])
-            if outcome.failed:
+            if not (outcome.corrected or many):
+                raise InputError(outcome.reason)
+            if not outcome.corrected:
                 ledger.put(outcome.record)
             outcomes.append(outcome)
     outcomes = gather(outcomes)
@@ -126,23 +128,35 @@ def _check_strangers(request: Request, scan: Scan, ledger: Ledger) -> None:
 
 def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | None) -> None:
     if many:
-        print_table(outcomes)
-        for outcome in outcomes:
-            if outcome.failed:
-                error, name = outcome.record["error"], outcome.scan.name
-                print(f"failed: {error if name in error else f'{name}: {error}'}")
-        failed = sum(outcome.failed for outcome in outcomes)
-        skipped = sum(outcome.skipped for outcome in outcomes)
-        print(f"{len(outcomes) - failed - skipped} corrected, {skipped} done before, {failed} failed")
-        alone = sum(outcome.record.get("decision") == LEFT_ALONE for outcome in outcomes)
-        if alone:
-            print(f"{alone} of {len(outcomes)} were left alone: nothing in them moved")
+        _tell_many(outcomes)
     else:
         _tell_one(outcomes[0], ledger)
-    print(f"{'results':<20}{ledger.path}")
+    _tell_path("results", ledger.path)
     if report:
-        print(f"{'report':<20}{report}")
+        _tell_path("report", report)
     print("Research use only: not a medical device.")
+
+
+def _tell_path(name: str, path: Path) -> None:
+    print(f"{name:<20}{printable(str(path))}")
+
+
+def _tell_many(outcomes: list[Outcome]) -> None:
+    scans = [outcome for outcome in outcomes if outcome.is_scan]
+    others = [outcome for outcome in outcomes if not outcome.is_scan]
+    if scans:
+        print_table(scans)
+    for outcome in (outcome for outcome in scans if outcome.failed):
+        error, name = outcome.reason, outcome.scan.name
+        print(printable(f"failed: {error if name in error else f'{name}: {error}'}"))
+    failed = sum(outcome.failed for outcome in scans)
+    skipped = sum(outcome.skipped for outcome in scans)
+    print(f"{len(scans) - failed - skipped} corrected, {skipped} done before, {failed} failed")
+    if others:
+        print(printable(f"{len(others)} not a scan, why is in results.jsonl: {kinds_of(others)}"))
+    alone = sum(outcome.record.get("decision") == LEFT_ALONE for outcome in scans)
+    if alone:
+        print(f"{alone} of {len(scans)} were left alone: nothing in them moved")
 
 
 def _tell_one(outcome: Outcome, ledger: Ledger) -> None:
@@ -155,4 +169,4 @@ def _tell_one(outcome: Outcome, ledger: Ledger) -> None:
     print(f"{'time':<20}{record['time_s']:.1f} s{', by an earlier run' if outcome.skipped else ''}")
     for name in RESULTS:
         if record.get(name):
-            print(f"{name:<20}{ledger.folder / record[name]}")
+            _tell_path(name, ledger.folder / record[name])

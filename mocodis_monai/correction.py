@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import torch
 
 from mocodis_monai import __version__
 from mocodis_monai.data.files import MAX_BYTES, sha256_of, staged
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.report import save_comparison
@@ -115,7 +114,7 @@ class ScanCorrector:
             make_output_dir(path.parent)
         with staged(*results.values()) as temporaries:
             places = dict(zip(results, temporaries))
-            image.write(places["output"], found.corrected)
+            image.write(places["output"], found.corrected, found.decision, self._method(found))
             if "uncertainty" in places:
                 image.write_map(places["uncertainty"], found.uncertainty)
             if "picture" in places:
@@ -156,6 +155,17 @@ class ScanCorrector:
                 f"{scan.source}: not enough memory for shape {image.data.shape}. Use fewer jobs, or a larger machine."
             ) from error
 
+    def _method(self, found: VolumeCorrection) -> str:
+        """What was done, for the header of a derived series."""
+        guidance = self.network.guidance if self.settings.guidance is None else self.settings.guidance
+        said = _summary(found)
+        score = said["motion_score_mm"]
+        motion = "no tissue" if score is None else f"estimated motion {score:.2f} mm"
+        return (
+            f"retrospective motion correction, slice by slice: {said['decision']} ({motion}, gate {said['gate']:.2f}), "
+            f"fidelity {self.settings.fidelity:g}, guidance {guidance:g}"
+        )
+
     def _phase_encode_axis(self, image: Image) -> int | None:
         """What the user says, else what the header says."""
         asked = self.settings.phase_encode_axis
@@ -190,5 +200,5 @@ def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None
             image.spacing_mm,
             affine=image.affine,
             motion_score_mm=found.median_score_mm,
-            title=os.fsencode(Path(scan.name).name).decode(errors="replace"),
+            title=printable(Path(scan.name).name),
         )

@@ -17,9 +17,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DONE", "FAILED", "Ledger"]
+__all__ = ["DONE", "FAILED", "NOT_A_SCAN", "Ledger"]
 
-DONE, FAILED = "done", "failed"
+DONE, FAILED, NOT_A_SCAN = "done", "failed", "not a scan"
 FILE_NAME = "results.jsonl"
 # The records' keys that name a result, relative to the ledger's folder.
 RESULTS = ("output", "uncertainty", "picture")

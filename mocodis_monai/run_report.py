@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from mocodis_monai import __version__
-from mocodis_monai.batch import Outcome
+from mocodis_monai.batch import Outcome, kinds_of
 from mocodis_monai.data.files import staged
 
 __all__ = ["save_run_report"]
@@ -40,24 +40,36 @@ def save_run_report(path: Path, outcomes: Sequence[Outcome], folder: Path) -> No
     Raises:
         InputError: ``path`` cannot be written.
     """
-    failed = sum(outcome.failed for outcome in outcomes)
+    scans = [outcome for outcome in outcomes if outcome.is_scan]
+    others = [outcome for outcome in outcomes if not outcome.is_scan]
+    failed = sum(outcome.failed for outcome in scans)
     with staged(path) as (temporary,), temporary.open("w", encoding="utf-8", errors="backslashreplace") as page:
         page.write(_HEAD)
-        scans = "1 scan" if len(outcomes) == 1 else f"{len(outcomes)} scans"
-        page.write(f"<h1>Motion correction of {scans}, {failed} failed</h1>\n")
+        count = "1 scan" if len(scans) == 1 else f"{len(scans)} scans"
+        page.write(f"<h1>Motion correction of {count}, {failed} failed</h1>\n")
         page.write(f"<p>MoCoDis {__version__}, {datetime.now():%Y-%m-%d %H:%M}. Research use only: ")
         page.write("not a medical device. Never read a corrected image without the original beside it.</p>\n<table>")
         page.write("<tr>" + "".join(f"<th>{name}</th>" for name in _COLUMNS) + "</tr>\n")
-        for outcome in sorted(outcomes, key=lambda outcome: outcome.scan.name):
+        for outcome in sorted(scans, key=lambda outcome: outcome.scan.name):
             page.write(_row(outcome, folder))
-        page.write("</table></body></html>\n")
+        page.write("</table>\n")
+        if others:
+            page.write(_left_out(others))
+        page.write("</body></html>\n")
+
+
+def _left_out(others: Sequence[Outcome]) -> str:
+    """What is no scan, in a line that opens to the reasons."""
+    reasons = "".join(f"<li>{escape(reason)}</li>\n" for reason in sorted(outcome.reason for outcome in others))
+    summary = f"{len(others)} not a scan: {escape(kinds_of(others))}"
+    return f"<details><summary>{summary}</summary><ul>\n{reasons}</ul></details>\n"
 
 
 def _row(outcome: Outcome, folder: Path) -> str:
     record = outcome.record
     name = f'<td class="name">{escape(outcome.scan.name)}</td>'
     if outcome.failed:
-        return f'<tr class="failed">{name}<td colspan="6">failed: {escape(record["error"])}</td></tr>\n'
+        return f'<tr class="failed">{name}<td colspan="6">failed: {escape(outcome.reason)}</td></tr>\n'
     result = record["decision"] + (", done before" if outcome.skipped else "")
     cells = [f"<td>{escape(result)}</td>"]
     for key in ("motion_score_mm", "gate", "log_likelihood_nats", "time_s"):

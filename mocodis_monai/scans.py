@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
+from mocodis_monai.data.bids import SUFFIXES, folders_beside, other_suffix
 from mocodis_monai.data.dicom import is_dicom, read_dicom
 from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, is_ours, write_derived
 from mocodis_monai.data.dicom_files import dicom_files, is_dicom_name
-from mocodis_monai.data.dicom_series import series_of
+from mocodis_monai.data.dicom_series import Series, series_of
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, leads_nowhere, stem
 from mocodis_monai.data.folders import folders_in, is_within
-from mocodis_monai.data.nifti import Volume, read_volume, write_volume
-from mocodis_monai.errors import InputError
+from mocodis_monai.data.intensity import check_no_labels
+from mocodis_monai.data.nifti import Volume, is_result, read_volume, write_volume
+from mocodis_monai.errors import InputError, NotAScanError
 from mocodis_monai.ledger import FILE_NAME
 
 __all__ = ["Image", "Scan", "find_scans", "read_scan"]
@@ -34,12 +36,14 @@ class Scan(NamedTuple):
         files: what it is made of, in order.
         source: the file, or the folder of the series.
         output: the corrected file, or the folder of the corrected series.
+        refusal: why it is not corrected, where that shows before it is read.
     """
 
     name: str
     files: tuple[Path, ...]
     source: Path
     output: Path
+    refusal: InputError | None = None
 
     @property
     def is_dicom(self) -> bool:
@@ -61,7 +65,8 @@ class Image(NamedTuple):
         spacing_mm: voxel size along x, y, z.
         phase_encode_axis: 0, 1 or 2 where the header says it.
         slice_axis: 0, 1 or 2 where the format says it.
-        write: writes a volume like it, (path, values): a file, or a folder for a DICOM series.
+        write: writes a volume like it, (path, values, decision, method): a file, or a folder for a DICOM series, whose
+            header says in these words what was decided and how.
         write_map: writes a map of its grid as NIfTI, (path, values).
     """
 
@@ -70,7 +75,7 @@ class Image(NamedTuple):
     spacing_mm: tuple[float, float, float]
     phase_encode_axis: int | None
     slice_axis: int | None
-    write: Callable[[Path, Any], Any]
+    write: Callable[[Path, Any, str, str], Any]
     write_map: Callable[[Path, Any], Any]
 
 
@@ -107,16 +112,29 @@ def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
     """Read and check the image of a scan.
 
     Raises:
-        InputError: it is no magnitude MR image that can be corrected, or is larger than ``max_bytes``.
+        InputError: it is no magnitude MR image that can be corrected, or is larger than ``max_bytes``; NotAScanError if
+            it is sound and of another kind.
     """
     if scan.is_dicom:
         return _read_dicom(scan, max_bytes)
     volume = read_volume(scan.source, max_bytes)
+    if is_result(volume):
+        raise _corrected_already(scan, "image")
+    check_no_labels(scan.source, volume.data)
+    like = volume._replace(data=np.empty(0))
 
-    def write(path: Path, values: Any) -> Path:
-        return write_volume(path, values, like=volume._replace(data=np.empty(0)))
+    def write(path: Path, values: Any, decision: str, method: str) -> Path:
+        return write_volume(path, values, like)
 
-    return Image(volume.data, volume.affine, volume.spacing_mm, volume.phase_encode_axis, None, write, write)
+    def write_map(path: Path, values: Any) -> Path:
+        return write_volume(path, values, like, "uncertainty")
+
+    return Image(volume.data, volume.affine, volume.spacing_mm, volume.phase_encode_axis, None, write, write_map)
+
+
+def _corrected_already(scan: Scan, what: str) -> NotAScanError:
+    message = f"{scan.source}: MoCoDis has corrected this already. Give the {what} that it was made from."
+    return NotAScanError(message, "corrected already")
 
 
 def _read_dicom(scan: Scan, max_bytes: int) -> Image:
@@ -124,17 +142,17 @@ def _read_dicom(scan: Scan, max_bytes: int) -> Image:
         check_output_dir(scan.output, scan.source)
     series = read_dicom(scan.source, scan.files, max_bytes)
     if is_ours(series.frames[0].path):
-        raise InputError(f"{scan.source}: MoCoDis has corrected this already. Give the series that it was made from.")
+        raise _corrected_already(scan, "series")
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm")
     shape = tuple(series.image.shape)
     like = Volume(np.empty(0), series.affine, series.spacing_mm, scan.source, shape, header)
 
-    def write(path: Path, values: Any) -> Path:
-        return write_derived(series, values, path)
+    def write(path: Path, values: Any, decision: str, method: str) -> Path:
+        return write_derived(series, values, path, f"MoCoDis {decision}", method)
 
     def write_map(path: Path, values: Any) -> Path:
-        return write_volume(path, values, like)
+        return write_volume(path, values, like, "uncertainty")
 
     return Image(
         series.image.numpy(),
@@ -164,16 +182,20 @@ def _name(source: Path) -> str:
 
 
 def _in_folder(source: Path, output: Path) -> list[Scan]:
-    scans: list[Scan] = []
-    for here, names in folders_in(source, output):
+    found: list[tuple[Scan, Series]] = []
+    folders = list(folders_in(source, output))
+    for here, names in folders:
         target, has_series = output / here.relative_to(source), is_dicom(here) or any(map(is_dicom_name, names))
         for path in (here / name for name in names):
             # A series says itself what it lacks.
             if is_image_name(path) or (not has_series and _is_lost_folder(path)):
                 relative = path.relative_to(source).as_posix()
-                scans.append(Scan(relative, (path,), path, target / f"{stem(path)}{POSTFIX}.nii.gz"))
+                output_file = target / f"{stem(path)}{POSTFIX}.nii.gz"
+                found.append((Scan(relative, (path,), path, output_file), Series()))
         if has_series:
-            scans += _series_in(here, source, output)
+            found += _series_in(here, source, output)
+    beside = folders_beside(here for here, _ in folders)
+    scans = [_by_place(scan, beside) for scan in _without_parts(found)]
     if not scans:
         raise InputError(f"{source}: no NIfTI (.nii, .nii.gz) and no DICOM file in this folder. Check the path.")
     is_ledger_here = (output / FILE_NAME).exists()  # of an earlier run with more scans
@@ -189,7 +211,40 @@ def _is_lost_folder(path: Path) -> bool:
     return leads_nowhere(path) and not path.suffix and not path.name.startswith(".")
 
 
-def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:
+def _by_place(scan: Scan, beside: set[Path]) -> Scan:
+    """Refused, if the scan lies beside a BIDS tree's subjects, or its name there says that it is something else."""
+    remedy = "To correct it all the same, give it by its own name."
+    folder = next((folder for folder in (scan.source, *scan.source.parents) if folder in beside), None)
+    if folder is not None:
+        message = f"{scan.source}: lies in {folder.name} of a BIDS tree, not among its scans. {remedy}"
+        return scan._replace(refusal=NotAScanError(message, f"in {folder.name}"))
+    suffix = "" if scan.is_dicom else other_suffix(scan.source)
+    if not suffix:
+        return scan
+    message = f"{scan.source}: {suffix} by its BIDS name; corrected are {', '.join(SUFFIXES)}. {remedy}"
+    return scan._replace(refusal=NotAScanError(message, f"BIDS {suffix}"))
+
+
+def _without_parts(found: list[tuple[Scan, Series]]) -> list[Scan]:
+    """The scans; refused are series of which other slices lie in another folder."""
+    of_uid: dict[str, list[tuple[Scan, Series]]] = {}
+    for scan, series in found:
+        if series.uid:
+            of_uid.setdefault(series.uid, []).append((scan, series))
+    scans = []
+    for scan, series in found:
+        other = next((other for other, another in of_uid.get(series.uid, ()) if series.is_part(another)), None)
+        if other is not None:
+            message = (
+                f"{scan.source}: slices of one series lie here, and others of it in {other.source}. Put them together "
+                "into one folder."
+            )
+            scan = scan._replace(refusal=InputError(message))
+        scans.append(scan)
+    return scans
+
+
+def _series_in(folder: Path, source: Path, output: Path) -> list[tuple[Scan, Series]]:
     """The DICOM series whose files lie directly in a folder, each with an output folder of its own."""
     where = folder.relative_to(source).as_posix() if folder != source else _name(source)
     try:
@@ -197,10 +252,11 @@ def _series_in(folder: Path, source: Path, output: Path) -> list[Scan]:
     except InputError:  # said when the scan is read, so that the others are corrected
         series = {}
     if len(series) < 2:
-        files = next(iter(series.values()), ())
-        return [Scan(where, files, folder, output / f"{where}{POSTFIX}")]
+        only = next(iter(series.values()), Series())
+        return [(Scan(where, only.files, folder, output / f"{where}{POSTFIX}"), only)]
     return [
-        Scan(f"{where}/{name}", files, folder, output / where / f"{name}{POSTFIX}") for name, files in series.items()
+        (Scan(f"{where}/{name}", each.files, folder, output / where / f"{name}{POSTFIX}"), each)
+        for name, each in series.items()
     ]
 
 

@@ -51,12 +51,12 @@ def read_dicom(path: str | Path, files: Sequence[Path] | None = None, max_bytes:
 
     Raises:
         InputError: no DICOM, not one series of magnitude MR images, slices that make no even stack
-            (missing, twice, tilted), or pixel data that cannot be decoded or holds no image.
+            (missing, twice, tilted), or pixel data that cannot be decoded or holds no image; NotAScanError if it is
+            a sound series of another kind.
     """
     path = Path(path)
     with quiet():
-        headers = [frame for file in files or dicom_files(path) for frame in read_headers(file)]
-        stack = stack_frames(path, headers)
+        stack = stack_frames(path, read_headers(files or dicom_files(path)))
         check_size(path, (*stack.frames[0].shape, len(stack.frames)), max_bytes)
         image = _read_pixels(stack.frames)
     _check_values(path, image)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mocodis_monai.data.dicom_headers import MULTI_FRAME, FrameHeader
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = ["Stack", "stack_frames"]
 
@@ -22,6 +22,8 @@ _ORIENTATION_TOLERANCE = 2e-3
 # Of the distance between slices: positions are rounded in the header, a tenth is no rounding any more.
 _EVEN_TOLERANCE = 0.05
 _SAME_PLACE_MM = 1e-3
+# Cosine between the planes of a localizer; stacks along discs or around a joint are tilted by far less than 80 degrees.
+_RIGHT_ANGLE = 0.17
 
 
 class Stack(NamedTuple):
@@ -40,11 +42,11 @@ def stack_frames(path: Path, frames: Sequence[FrameHeader]) -> Stack:
     Raises:
         InputError: several series or objects, differing sizes or orientations, a slice twice, a
             missing one, uneven or sheared positions.
+        NotAScanError: several volumes, or slices at right angles.
     """
     _check_one_series(path, frames)
     _check_same(path, frames)
-    normal = np.cross(frames[0].orientation[:3], frames[0].orientation[3:])
-    normal /= np.linalg.norm(normal)
+    normal = _normal(frames[0])
     places = np.array([frame.position_mm for frame in frames]) @ normal
     order = np.argsort(places, kind="stable")
     ordered, places = [frames[i] for i in order], places[order]
@@ -82,13 +84,13 @@ def _check_same(path: Path, frames: Sequence[FrameHeader]) -> None:
     first = frames[0]
     for frame in frames[1:]:
         where = f"{path}: {_name(first)} and {_name(frame)}"
+        if not np.allclose(frame.orientation, first.orientation, atol=_ORIENTATION_TOLERANCE):
+            message = f"{where} have different orientations, as in a localizer. Give one series of parallel slices."
+            upright = abs(_normal(frame) @ _normal(first)) < _RIGHT_ANGLE
+            raise NotAScanError(message, "localizer") if upright else InputError(message)
         if frame.shape != first.shape:
             sizes = " and ".join(f"{f.shape[0]} x {f.shape[1]}" for f in (first, frame))
             raise InputError(f"{where} have {sizes} pixels. Give one series of equal slices.")
-        if not np.allclose(frame.orientation, first.orientation, atol=_ORIENTATION_TOLERANCE):
-            raise InputError(
-                f"{where} have different orientations, as in a localizer. Give one series of parallel slices."
-            )
         if not np.allclose(frame.pixel_spacing_mm, first.pixel_spacing_mm, rtol=1e-3):
             raise InputError(f"{where} have different pixel spacings. Give one series of equal slices.")
         if frame.frame_of_reference != first.frame_of_reference:
@@ -96,14 +98,20 @@ def _check_same(path: Path, frames: Sequence[FrameHeader]) -> None:
 
 
 def _check_no_slice_twice(path: Path, frames: Sequence[FrameHeader], places: np.ndarray) -> None:
-    for index in np.flatnonzero(np.diff(places) < _SAME_PLACE_MM).tolist():
-        one, other = frames[index], frames[index + 1]
-        differences = one.differences(other)
-        what = f"they differ in {', '.join(differences)}" if differences else "their headers do not say why"
-        raise InputError(
-            f"{path}: {_name(one)} and {_name(other)} lie at the same place ({what}). "
-            "Split the series and give one image per slice."
-        )
+    steps = np.flatnonzero(np.diff(places, append=np.inf) >= _SAME_PLACE_MM)  # the last frame of each place
+    counts = np.diff(steps, prepend=-1)
+    if counts.max() == 1:
+        return
+    index = int(np.flatnonzero(counts > 1)[0])
+    one, other = frames[steps[index] - 1], frames[steps[index]]
+    differences = one.differences(other)
+    what = f"they differ in {', '.join(differences)}" if differences else "their headers do not say why"
+    message = (
+        f"{path}: {_name(one)} and {_name(other)} lie at the same place ({what}). "
+        "Split the series and give one image per slice."
+    )
+    several = differences and counts.min() == counts.max()  # as many at each place: whole volumes
+    raise NotAScanError(message, "several volumes") if several else InputError(message)
 
 
 def _check_even(path: Path, frames: Sequence[FrameHeader], places: np.ndarray, normal: np.ndarray) -> float:
@@ -127,6 +135,12 @@ def _check_even(path: Path, frames: Sequence[FrameHeader], places: np.ndarray, n
     if np.abs(offsets - offsets[0]).max() > _EVEN_TOLERANCE * max(step_mm, min(frames[0].pixel_spacing_mm)):
         raise InputError(f"{path}: the slices are shifted sideways against each other. Give one straight stack.")
     return float(places[-1] - places[0]) / (len(frames) - 1)
+
+
+def _normal(frame: FrameHeader) -> np.ndarray:
+    """Unit vector across the slice."""
+    normal = np.cross(frame.orientation[:3], frame.orientation[3:])
+    return normal / np.linalg.norm(normal)
 
 
 def _name(frame: FrameHeader) -> str:

@@ -6,7 +6,7 @@ One :class:`FrameHeader` per image, in plain numbers and words; nothing that nam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRIm
 
 from mocodis_monai.data.dicom_files import open_dataset
 from mocodis_monai.data.dicom_kinds import check_frame_kind, check_object_kind
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = ["MULTI_FRAME", "FrameHeader", "read_headers"]
 
@@ -58,16 +58,30 @@ class FrameHeader(NamedTuple):
         return [name for name, a, b in zip(_VARIANTS, self.variants, other.variants) if a != b]
 
 
-def read_headers(path: Path) -> list[FrameHeader]:
-    """The images of one file; to be used inside ``quiet``.
+def read_headers(files: Iterable[Path]) -> list[FrameHeader]:
+    """The images of the files of a series; to be used inside ``quiet``.
 
     Raises:
-        InputError: not a magnitude MR image, or its header lacks or garbles something that is needed.
+        NotAScanError: none of them is a magnitude MR image.
+        InputError: some of them are none, or a header lacks or garbles something that is needed.
     """
+    found = [header for path in files for header in _headers(path)]
+    fit = [header for header in found if isinstance(header, FrameHeader)]
+    for other in (header for header in found if isinstance(header, NotAScanError)):
+        if fit:
+            raise InputError(f"{other} {len(fit)} images of the series are fit: put them into a folder of their own.")
+        raise other
+    return fit
+
+
+def _headers(path: Path) -> list[FrameHeader | NotAScanError]:
+    """The images of one file, or why they are none."""
     dataset = open_dataset(path)
     try:
         check_object_kind(path, dataset)
-        return [_header(path, view) for view in _views(path, dataset)]
+        return [_header_or_reason(path, view) for view in _views(path, dataset)]
+    except NotAScanError as other:
+        return [other]
     except InputError:
         raise
     except Exception:  # values are parsed when they are asked for, and damaged ones raise almost anything
@@ -114,9 +128,16 @@ def _group_getter(frame: Dataset, shared: Dataset) -> Callable[[str, str], Any]:
     return get
 
 
+def _header_or_reason(path: Path, view: _View) -> FrameHeader | NotAScanError:
+    try:
+        check_frame_kind(path, _image_type(view), view.get("MRImageFrameTypeSequence", "ComplexImageComponent"))
+    except NotAScanError as other:
+        return other
+    return _header(path, view)
+
+
 def _header(path: Path, view: _View) -> FrameHeader:
     dataset, get = view.dataset, view.get
-    check_frame_kind(path, _image_type(view), get("MRImageFrameTypeSequence", "ComplexImageComponent"))
     row_mm, column_mm = _numbers(path, "PixelSpacing", get("PixelMeasuresSequence", "PixelSpacing"), 2)
     if not (0 < row_mm < _MAX_SPACING_MM and 0 < column_mm < _MAX_SPACING_MM):
         raise InputError(f"{path}: PixelSpacing is {row_mm:g} by {column_mm:g} mm. Mend or export it again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,31 +10,29 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from mocodis_monai.data.dicom_files import shown
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = ["check_frame_kind", "check_object_kind"]
 
 _CLASSES = {MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}
-# Words of ImageType, FrameType and ComplexImageComponent that say what the image is.
-_REFUSED_TYPES = {
-    "a localizer": ({"LOCALIZER", "SCOUT"}, "Give the series of the examination itself."),
-    "a mosaic, with all slices in one image": ({"MOSAIC"}, "Convert it with dcm2niix and give the NIfTI file."),
+# Words of ImageType, FrameType and ComplexImageComponent that say what the image is; an underscore counts as a space.
+_OTHER_KINDS = {
+    "a localizer": ("LOCALIZER|SCOUT", "Give the series of the examination itself."),
+    "a mosaic of all slices": ("MOSAIC", "Convert it with dcm2niix and give the NIfTI file."),
     "a projection": (
-        {"PROJECTION IMAGE", "MAX_IP", "MIN_IP", "CSA MIP", "MAXIMUM", "MINIMUM"},
+        r"PROJECTION IMAGE|(.* )?(MIP|MNIP|(MAX|MIN) ?IP)( .*)?|MAXIMUM|MINIMUM",
         "Give the series that it was made from.",
     ),
+    "a phase image": ("P|PHASE( MAP| SUBTRACT)?|VELOCITY( MAP)?", "Give the magnitude series."),
+    "a real part": ("R|REAL", "Give the magnitude series."),
+    "an imaginary part": ("I|IMAGINARY", "Give the magnitude series."),
+    # Diffusion, perfusion with its parts, temperature, and all that is called a map: T1 MAP, R2* MAP, B0 MAP.
     "a map of a quantity": (
-        {"ADC", "FA", "ADC MAP", "FA MAP", "T1 MAP", "T2 MAP", "T2* MAP", "T2_STAR MAP", "R2 MAP", "R2_STAR MAP"}
-        | {"B0 MAP", "B1 MAP", "FIELD MAP"},
+        "E?ADC|FA|TENSOR|(REL|R)?(CBF|C?CBV|MTT)|TTP|TMAX|PBP|GBP|NEI|KTRANS|KEP|TEMPERATURE|.* MAP",
         "Give the images that it was made from.",
     ),
-    "a phase image": (
-        {"P", "PHASE", "PHASE MAP", "PHASE SUBTRACT", "VELOCITY", "VELOCITY MAP"},
-        "Give the magnitude series.",
-    ),
-    "a real part": ({"R", "REAL"}, "Give the magnitude series."),
-    "an imaginary part": ({"I", "IMAGINARY"}, "Give the magnitude series."),
 }
+_COLOURS = ("RGB", "YBR", "PALETTE")
 _NEEDED = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -53,17 +52,23 @@ def check_object_kind(path: Path, dataset: Dataset) -> None:
     """Refuse what is not a grey-scale MR image with whole numbers of 8 or 16 bit.
 
     Raises:
-        InputError: another modality or kind of object, colour, floating point, an empty size.
+        NotAScanError: another modality or kind of object, colour.
+        InputError: what cannot be read, floating point, an empty size.
     """
-    modality, sop_class = dataset.get("Modality"), dataset.get("SOPClassUID")
+    modality, sop_class = shown(dataset.get("Modality")), dataset.get("SOPClassUID")
     if modality != "MR":
-        raise InputError(f"{path}: the modality is {shown(modality)}; only MR images are corrected.")
+        message = f"{path}: the modality is {modality}; only MR images are corrected."
+        if modality in ("missing", "unreadable"):
+            raise InputError(message)
+        raise NotAScanError(message, f"modality {modality}")
     if sop_class not in _CLASSES:
-        name = sop_class.name if isinstance(sop_class, UID) and sop_class.is_valid else "missing or unreadable"
-        raise InputError(
+        named = isinstance(sop_class, UID) and sop_class.is_valid
+        name = sop_class.name if named else "missing or unreadable"
+        message = (
             f"{path}: the kind of object (SOP class) is {name}; MR Image and Enhanced MR Image are corrected. "
             "Give the series of the images themselves."
         )
+        raise NotAScanError(message, name) if named else InputError(message)
     _check_pixels(path, dataset)
     if int(dataset.get("InConcatenationTotalNumber") or 1) > 1:
         raise InputError(f"{path}: one part of a concatenation. Export it as one multi-frame object.")
@@ -76,14 +81,14 @@ def check_frame_kind(path: Path, image_type: Iterable[str], complex_component: s
     """Refuse phase, real and imaginary images, maps, localizers, mosaics and projections.
 
     Raises:
-        InputError: ``image_type`` (ImageType, FrameType) or ``complex_component`` holds such a word.
+        NotAScanError: ``image_type`` (ImageType, FrameType) or ``complex_component`` holds such a word.
     """
     # The first two values are ORIGINAL or DERIVED and PRIMARY or SECONDARY; none of the words is among those.
     words = {str(word).strip().upper() for word in (*image_type, complex_component or "")}
-    for kind, (refused, remedy) in _REFUSED_TYPES.items():
-        found = words & refused
+    for kind, (pattern, remedy) in _OTHER_KINDS.items():
+        found = sorted(word for word in words if re.fullmatch(pattern, word.replace("_", " ")))
         if found:
-            raise InputError(f"{path}: {kind} ({shown(sorted(found))} in its image type). {remedy}")
+            raise NotAScanError(f"{path}: {kind} ({shown(found)} in its image type). {remedy}", kind.partition(" ")[2])
 
 
 def _check_pixels(path: Path, dataset: Dataset) -> None:
@@ -92,10 +97,11 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
             raise InputError(f"{path}: {keyword} is missing: the header is cut short or damaged. Export it again.")
     samples, photometric = dataset.SamplesPerPixel, dataset.PhotometricInterpretation
     if samples != 1 or photometric != "MONOCHROME2":
-        raise InputError(
+        message = (
             f"{path}: {shown(samples)} samples per pixel, {shown(photometric)}: a colour or inverted image. "
             "Give a grey-scale one (MONOCHROME2)."
         )
+        raise NotAScanError(message, "colour") if str(photometric).startswith(_COLOURS) else InputError(message)
     allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
     signed = dataset.PixelRepresentation
     if allocated not in (8, 16) or not 1 <= stored <= allocated or high != stored - 1:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from mocodis_monai.data.bids import SUFFIXES, is_scan_name
 from mocodis_monai.data.files import check_outputs, is_image_name, sha256_of, staged
 from mocodis_monai.data.folders import folders_in, list_volumes
 from mocodis_monai.data.manifest import (
@@ -31,9 +32,6 @@ from mocodis_monai.errors import InputError
 
 __all__ = ["BuiltManifest", "Shares", "assign_splits", "build_manifest", "counted"]
 
-# Weighted images of BIDS 1.10, which all are magnitude; maps, masks and files of several echoes are none.
-_BIDS_SUFFIXES = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "PDT2", "inplaneT1", "inplaneT2", "angio")
-_NO_MAGNITUDE = re.compile(r"_part-(phase|real|imag)(_|$)")
 _MOVED_WORD = re.compile(r"(head)?(moved|moving|motion)\d*", re.IGNORECASE)
 _STILL_WORD = re.compile(r"still\d*", re.IGNORECASE)
 _MOST_NAMED = 3
@@ -185,11 +183,11 @@ def _find(folder: Path) -> tuple[list[Path], int]:
         return [Path(record["image"]) for record in list_volumes(folder)], 0
     found = [here / name for person in people for here, names in folders_in(person) for name in names]
     images = [path for path in found if is_image_name(path)]
-    scans = [path for path in images if _is_bids_scan(path)]
+    scans = [path for path in images if path.parent.name == "anat" and is_scan_name(path)]
     if not scans:
         raise InputError(
             f"{folder}: a BIDS tree without a scan such as sub-01/anat/sub-01_T1w.nii.gz "
-            f"(read are {', '.join(_BIDS_SUFFIXES)}). Give another folder."
+            f"(read are {', '.join(SUFFIXES)}). Give another folder."
         )
     for scan in scans:
         person = scan.relative_to(folder).parts[0]
@@ -206,11 +204,6 @@ def _check_names(files: Iterable[Path], out: Path, folder: Path) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"{path}: this name is not UTF-8. Rename it.") from error
-
-
-def _is_bids_scan(path: Path) -> bool:
-    name = stem(path)
-    return path.parent.name == "anat" and name.rpartition("_")[2] in _BIDS_SUFFIXES and not _NO_MAGNITUDE.search(name)
 
 
 def _entry(file: Path, folder: Path, pattern: str | None) -> dict[str, Any]:

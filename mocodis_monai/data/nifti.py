@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,13 @@ from nibabel.spatialimages import HeaderDataError
 from mocodis_monai import __version__
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
 from mocodis_monai.data.intensity import check_magnitude
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = [
     "Geometry",
     "Volume",
     "check_outputs",
+    "is_result",
     "read_geometry",
     "read_volume",
     "staged",
@@ -43,6 +45,8 @@ _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 _READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, ValueError, zlib.error, MemoryError)
 _CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header
 _CHUNK = 1 << 20
+# What the header's description says of a result.
+_RESULT = re.compile(rb"MoCoDis [^:]+: (?!simulated)")
 
 
 class Volume(NamedTuple):
@@ -74,8 +78,8 @@ def read_volume(path: str | Path, max_bytes: int = MAX_BYTES) -> Volume:
             anything is decompressed, so that a gzip bomb does no harm.
 
     Raises:
-        InputError: the file is missing, is not a whole NIfTI image, is too large, is 4D, complex or RGB, holds
-            NaN or infinite, constant or clearly negative values, or has no usable geometry.
+        InputError: the file is missing, is not a whole NIfTI image, is too large, holds NaN or infinite, constant or
+            clearly negative values, or has no usable geometry; NotAScanError if it is 4D, complex, RGB or of phases.
     """
     path = Path(path)
     with _stream(path) as stream:
@@ -115,7 +119,12 @@ def read_geometry(path: str | Path) -> Geometry:
     return Geometry((x, y, z), _spacing_mm(path, image), image.header.get_dim_info()[1])
 
 
-def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path:
+def is_result(volume: Volume) -> bool:
+    """Whether the file is a result of a correction that :func:`write_volume` wrote; simulated motion is none."""
+    return _RESULT.match(volume.header["descrip"].item()) is not None
+
+
+def write_volume(path: str | Path, data: Any, like: Volume | str | Path, what: str = "corrected") -> Path:
     """Write ``data`` as a float32 NIfTI with the shape, affine, codes and units of ``like``; atomic.
 
     Free text and extensions of the header, which may name a patient, are not carried over.
@@ -124,6 +133,7 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path
         path: the file to make, ``.nii`` or ``.nii.gz``, in an existing folder. An older one is replaced.
         data: array or CPU tensor ``(x, y, z)``, or of the shape of the file of ``like``.
         like: the volume that was read, or the path of its file (then only its header is read).
+        what: what it is, for the header: "uncertainty", say; "simulated" and more where no scan was corrected.
 
     Raises:
         InputError: another extension, no such folder, ``path`` is the input, or the disk refuses.
@@ -141,7 +151,7 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path
         raise ValueError(f"data has shape {array.shape}, but {source.name} has {shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"data has {int((~np.isfinite(array)).sum())} values that are not finite")
-    header = _anonymous(header)
+    header = _anonymous(header, what)
     image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = image_class(array.reshape(shape), affine, header)
     with staged(path) as (temporary,):
@@ -213,20 +223,18 @@ def _read_to_end(path: Path, stream: IO[bytes], max_bytes: int) -> None:
 def _check_header(path: Path, image: Any) -> None:
     dtype, shape = image.get_data_dtype(), tuple(image.shape)
     if dtype.kind == "c":
-        raise InputError(f"{path}: complex data ({dtype}). Save its magnitude and give that.")
+        raise NotAScanError(f"{path}: complex data ({dtype}). Save its magnitude and give that.", "complex")
     if dtype.names or dtype.kind not in "fiu":
-        raise InputError(
-            f"{path}: RGB or other structured data ({dtype}). Give a grey-scale magnitude image."
-        )
+        message = f"{path}: RGB or other structured data ({dtype}). Give a grey-scale magnitude image."
+        raise NotAScanError(message, "colour")
     if len(shape) < 2 or min(shape) < 1:
         raise InputError(
             f"{path}: shape {shape} has no voxels on some axis. Give an image of at least 2 axes."
         )
     if any(n > 1 for n in shape[3:]):
         count = int(np.prod(shape[3:]))
-        raise InputError(
-            f"{path}: shape {shape} is {len(shape)}D with {count} volumes. Split it and give one at a time."
-        )
+        message = f"{path}: shape {shape} is {len(shape)}D with {count} volumes. Split it and give one at a time."
+        raise NotAScanError(message, "several volumes")
     _affine(path, image)
     _spacing_mm(path, image)
 
@@ -276,7 +284,7 @@ def _geometry(like: Volume | str | Path) -> tuple[Any, np.ndarray, tuple[int, ..
     return image.header, image.affine, tuple(image.shape), Path(like)
 
 
-def _anonymous(header: Any) -> Any:
+def _anonymous(header: Any, what: str) -> Any:
     """A copy with float32 data and without free text, display range and extensions (DICOM, comments)."""
     header = header.copy()
     header.extensions.clear()
@@ -285,7 +293,7 @@ def _anonymous(header: Any) -> Any:
     for field in ("data_type", "db_name"):
         if field in header:  # NIfTI-2 has neither
             header[field] = b""
-    header["descrip"] = f"MoCoDis {__version__}, research use only".encode()
+    header["descrip"] = f"MoCoDis {__version__}: {what}, research use only".encode()
     header["cal_min"] = header["cal_max"] = 0
     header.set_intent("none")
     header.set_data_dtype(np.float32)

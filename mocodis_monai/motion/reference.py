@@ -103,14 +103,19 @@ def held_in_place(
     is given back is in float64, without a gradient.
     """
     if isinstance(motion, Deformation):
-        mean = mean_deformation(motion, shot_weights(line_energy(image, acquisition, motion.spatial_dims), acquisition))
-        return motion._replace(amplitude_mm=motion.amplitude_mm - mean.amplitude_mm)
+        return without_mean(motion, line_energy(image, acquisition, motion.spatial_dims), acquisition)
     moved = simulate_motion(image, motion, acquisition, spacing_mm)
     pose = coregistered_target(image, moved, motion, acquisition, spacing_mm).pose
     translation_mm, rotation_deg = (values.detach().double().cpu() for values in motion)
     back = rotation_matrices(pose.rotation_deg)[0].mT
     turned = back @ rotation_matrices(rotation_deg)
     return RigidTrajectory((translation_mm - pose.translation_mm) @ back.mT, rotation_angles_deg(turned))
+
+
+def without_mean(deformation: Deformation, energy: Tensor, acquisition: Acquisition) -> Deformation:
+    """The deformation less its mean over the shots, weighted with the ``energy`` of :func:`line_energy`."""
+    mean = mean_deformation(deformation, shot_weights(energy, acquisition))
+    return deformation._replace(amplitude_mm=deformation.amplitude_mm - mean.amplitude_mm)
 
 
 def identity(spatial_dims: int) -> RigidTrajectory:

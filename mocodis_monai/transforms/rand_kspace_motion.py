@@ -28,7 +28,7 @@ from mocodis_monai.motion import (
     scale_motion,
     scale_to_displacement,
 )
-from mocodis_monai.motion.reference import held_in_place
+from mocodis_monai.motion.reference import held_in_place, without_mean
 from mocodis_monai.motion.severity import excursion_mm
 
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
@@ -276,7 +276,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         motion = sample_motion(family, num_shots, len(shape), self.R, subject.body_axes)
         if isinstance(motion, Deformation):
             if self.centred:
-                motion = held_in_place(subject.image, motion, acquisition, subject.spacing_mm)
+                motion = without_mean(motion, subject.energy, acquisition)
             most_mm = reachable_mm(motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
             return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * most_mm)
         # Small, so that the score of a rotation is linear in its angles.

@@ -98,7 +98,7 @@ class SaveVolumed(SaveImaged):
         source = source_path(result, self.source_key)
         for key, postfix in self.key_iterator(result, self.output_postfix):
             path = make_output_dir(self.output_dir) / f"{stem(source)}_{postfix}.nii.gz"
-            write_volume(path, spatial_array(result[key]), like=source)
+            write_volume(path, spatial_array(result[key]), like=source, what=postfix)
         return result
 
 

@@ -22,6 +22,8 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 class Network(torch.nn.Module):
     """A quick stand-in: what is tested is the files."""
 
+    guidance = 0.0
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))

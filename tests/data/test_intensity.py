@@ -1,10 +1,15 @@
 """The intensity scale is a percentile of the foreground; the mask is solid."""
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from mocodis_monai.data.intensity import foreground_mask, foreground_scale
+from mocodis_monai.data.intensity import check_magnitude, check_no_labels, foreground_mask, foreground_scale
+from mocodis_monai.data.phantom import REGIONS, make_phantom
+from mocodis_monai.errors import InputError, NotAScanError
 
 
 def disc_with_holes(size=96):
@@ -64,3 +69,72 @@ def test_unfit_images_are_refused():
         foreground_scale(torch.full((1, 8, 8), torch.nan))
     with pytest.raises(ValueError, match=r"shape \(8, 8\)"):
         foreground_mask(torch.ones(8, 8))
+
+
+def quantised(image: np.ndarray, levels: int) -> np.ndarray:
+    """Whole numbers up to ``levels``, what is brighter than 1 clipped."""
+    return np.rint(np.minimum(image, 1) * levels)
+
+
+@pytest.mark.parametrize("levels", [31, 255, 4095])
+@pytest.mark.parametrize("region", REGIONS)
+def test_no_magnitude_image_passes_for_labels(region, levels):
+    phantom = make_phantom(region, 0, (128, 128))
+    image = quantised(phantom.image.numpy().transpose(1, 2, 0), levels)
+    thresholded = np.where(image > image.mean(), image, 0)
+    ringing = np.where(image < 0.1 * levels, 0, image)
+    ringing[0, 0] = -1  # an even background that is not the lowest value
+    for values in (image, thresholded, ringing):
+        check_no_labels(Path("a.nii"), values)
+
+
+def test_the_tissues_of_a_phantom_are_labels():
+    labels = make_phantom("head", 0, (128, 128)).labels
+    for values in (labels[..., None], labels[None], np.repeat(labels[:, None], 3, axis=1)):
+        with pytest.raises(NotAScanError, match=r"a\.nii: \d+ values, .*: a mask or a map of labels"):
+            check_no_labels(Path("a.nii"), values.astype(np.float32))
+
+
+@pytest.mark.parametrize("sigma", [1, 3, 20])
+def test_noise_alone_is_no_map_of_labels(sigma):
+    rng = np.random.default_rng(0)
+    noise = np.hypot(*rng.normal(0, sigma, (2, 40, 40, 8)))
+    check_no_labels(Path("a.nii"), np.rint(noise))
+    doubled = np.rint(noise).repeat(2, axis=0).repeat(2, axis=1)
+    check_no_labels(Path("a.nii"), doubled)
+
+
+def test_masks_and_sparse_labels_are_told_from_images_by_their_values():
+    lesions = np.zeros((20, 20, 4), np.float32)
+    lesions[::7, ::9] = 3
+    for values in (lesions, 1 - lesions / 3, lesions - 5):
+        with pytest.raises(NotAScanError, match="2 values"):
+            check_no_labels(Path("a.nii"), values)
+    check_no_labels(Path("a.nii"), lesions / 7)  # no whole numbers: perhaps a phantom
+
+
+TEMPLATES = Path("/usr/share/mricron/templates")
+
+
+@pytest.mark.skipif(not TEMPLATES.exists(), reason="mricron-data is not installed")
+@pytest.mark.parametrize(("name", "are_labels"), [("aal", True), ("JHU-WhiteMatter-labels-2mm", True), ("ch2", False)])
+def test_atlases_are_labels_and_a_head_of_8_bit_is_none(name, are_labels):
+    image = nib.load(TEMPLATES / f"{name}.nii.gz")
+    values = np.array(image.dataobj[:, :, 40:60], dtype=np.float32, order="C")
+    found = False
+    try:
+        check_no_labels(Path("a.nii"), values)
+    except NotAScanError:
+        found = True
+    assert found == are_labels
+
+
+def test_a_phase_image_is_another_kind_and_a_few_values_that_ran_over_are_a_fault():
+    rng = np.random.default_rng(0)
+    with pytest.raises(NotAScanError, match="as in a phase image"):
+        check_magnitude(Path("a.nii"), rng.uniform(-4096, 4095, (20, 20)))
+    image = rng.uniform(0, 30000, (20, 20))
+    image[:2] = -32768
+    with pytest.raises(InputError, match="as in a phase image") as caught:
+        check_magnitude(Path("a.nii"), image)
+    assert not isinstance(caught.value, NotAScanError)

@@ -178,6 +178,9 @@ UNFIT = {
     "one value everywhere": Unfit("s.nii", put(lambda: raw(values() * 0 + 7)), "all values are 7"),
     "nothing above zero": Unfit("s.nii", put(lambda: raw(-values())), "negative values"),
     "a phase image": Unfit("s.nii", put(lambda: raw(values() - 60)), "negative values"),
+    "a mask": Unfit("s.nii", put(lambda: raw((values() > 60).astype("u1"))), "a mask or a map of labels"),
+    "labels": Unfit("s.nii", put(lambda: raw(np.kron(values((3, 2, 1)), np.ones((9, 9, 9), "f4")))), "6 values"),
+    "a result": Unfit("s.nii", put(lambda: patched(148, b"MoCoDis 0.1.0: corrected")), "has corrected this already"),
     "two axes that fall together": Unfit("s.nii", put(lambda: raw(affine=collapsed())), "singular"),
     "NaN in the affine": Unfit("s.nii", put(lambda: patched_affine(np.nan)), "not finite"),
     "infinity in the affine": Unfit("s.nii", put(lambda: patched_affine(np.inf)), "not finite"),
@@ -191,6 +194,10 @@ UNFIT = {
     "an extension without end": Unfit("s.nii", put(lambda: extended(2**31 - 1)), "not a NIfTI image"),
     "a name that steers the terminal": Unfit("s\x1b[2J\n.nii", put(b"x"), "not a NIfTI image"),
 }
+
+# Those that are sound and of another kind, so that a folder may hold them.
+OTHER_KINDS = {"4D", "5D", "7D", "RGB", "RGBA", "complex64", "complex128"}
+OTHER_KINDS |= {"a phase image", "a mask", "labels", "a result"}
 
 
 def patched_affine(value: float) -> bytes:

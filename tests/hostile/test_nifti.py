@@ -10,8 +10,8 @@ import pytest
 
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
-from tests.batch.conftest import head
-from tests.hostile.nifti_files import BOMBS, UNFIT
+from tests.batch.conftest import head, records
+from tests.hostile.nifti_files import BOMBS, OTHER_KINDS, UNFIT
 
 
 def contents(folder):
@@ -82,7 +82,12 @@ def test_a_folder_of_all_of_them_says_each_and_corrects_the_one_good(tmp_path, c
     nib.save(nib.Nifti1Image(head(), np.eye(4)), folder / "good.nii")
     before = contents(folder)
     assert correct(folder, tmp_path / "out", "--no-picture", "--jobs", 2) == 1
-    assert f"1 corrected, 0 done before, {made} failed" in capsys.readouterr().out
+    others = len(OTHER_KINDS)
+    counts = f"1 corrected, 0 done before, {made - others} failed\n{others} not a scan"
+    assert counts in capsys.readouterr().out
+    kinds = {record["kind"] for record in records(tmp_path / "out").values() if "kind" in record}
+    wanted = {"several volumes", "colour", "complex", "phase image", "mask or labels", "corrected already"}
+    assert kinds == wanted
     assert [p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".gz"] == ["good_corrected.nii.gz"]
     assert contents(folder) == before
 
