@@ -39,8 +39,8 @@ def check_magnitude(path: Path, values: np.ndarray) -> None:
     if low < -NEGATIVE_TOLERANCE * max(high, 0.0):
         found = f"negative values (minimum {low:g}, maximum {high:g})"
         message = (
-            f"{path}: {found}, as in a phase image. Give the magnitude; if it was interpolated or filtered, set to 0 what "
-            "is below."
+            f"{path}: {found}, as in a phase image. Give the magnitude; if it was interpolated or filtered, set to 0 "
+            "what is below."
         )
         many = high > 0 and np.count_nonzero(values < 0) > _NEGATIVE_SHARE * np.count_nonzero(values)
         raise NotAScanError(message, "phase image") if many else InputError(message)
