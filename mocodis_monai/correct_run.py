@@ -156,7 +156,7 @@ def _tell_many(outcomes: list[Outcome]) -> None:
         print(printable(f"{len(others)} not a scan, why is in results.jsonl: {kinds_of(others)}"))
     alone = sum(outcome.record.get("decision") == LEFT_ALONE for outcome in scans)
     if alone:
-        print(f"{alone} of {len(scans)} were left alone: nothing in them moved")
+        print(f"{alone} of {len(scans)} were left alone: no motion was found in them")
 
 
 def _tell_one(outcome: Outcome, ledger: Ledger) -> None:
