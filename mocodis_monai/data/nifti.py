@@ -30,6 +30,7 @@ __all__ = [
     "Geometry",
     "Volume",
     "check_outputs",
+    "is_our_volume",
     "read_geometry",
     "read_volume",
     "staged",
@@ -43,6 +44,7 @@ _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 _READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, ValueError, zlib.error, MemoryError)
 _CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header
 _CHUNK = 1 << 20
+_MARK = "MoCoDis "
 
 
 class Volume(NamedTuple):
@@ -147,6 +149,15 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path) -> Path
     with staged(path) as (temporary,):
         nib.save(image, temporary)
     return path
+
+
+def is_our_volume(path: Path) -> bool:
+    """Whether a file is one that :func:`write_volume` made, by its header; never raises."""
+    try:
+        header: Any = nib.load(path).header
+        return bytes(header["descrip"]).startswith(_MARK.encode())
+    except _READ_FAILURES:
+        return False
 
 
 @contextmanager
@@ -285,7 +296,7 @@ def _anonymous(header: Any) -> Any:
     for field in ("data_type", "db_name"):
         if field in header:  # NIfTI-2 has neither
             header[field] = b""
-    header["descrip"] = f"MoCoDis {__version__}, research use only".encode()
+    header["descrip"] = f"{_MARK}{__version__}, research use only".encode()
     header["cal_min"] = header["cal_max"] = 0
     header.set_intent("none")
     header.set_data_dtype(np.float32)
