@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from mocodis_monai.correction import ScanCorrector, results_of
+from mocodis_monai.correction import ScanCorrector, is_ours, results_of
+from mocodis_monai.data.files import clear_leftovers
 from mocodis_monai.errors import InputError, NotAScanError
 from mocodis_monai.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
 from mocodis_monai.scans import Scan
 
 __all__ = ["Outcome", "correct_scans", "kinds_of"]
 
+BUSY = "busy"
+
 
 class Outcome(NamedTuple):
-    """What became of a scan: its line of ``results.jsonl``, and whether an earlier run had finished it."""
+    """What became of a scan: its line of ``results.jsonl``, and whether an earlier run had finished it.
+
+    A scan that another run is correcting has no such line yet; of its record only ``scan``, ``status`` and ``output``
+    are known.
+    """
 
     scan: Scan
     record: dict[str, Any]
@@ -43,9 +51,21 @@ class Outcome(NamedTuple):
         return self.record["status"] == FAILED
 
     @property
+    def busy(self) -> bool:
+        """Whether it was left to another run that is correcting it."""
+        return self.record["status"] == BUSY
+
+    @property
     def reason(self) -> str:
         """Why it is not corrected."""
         return str(self.record["error" if self.failed else "reason"])
+
+    @property
+    def result(self) -> str:
+        """What to tell of it in a table."""
+        if self.failed or self.busy:
+            return "failed" if self.failed else "left to another run"
+        return f"{self.record['decision']}{', done before' if self.skipped else ''}"
 
 
 def kinds_of(others: Sequence[Outcome]) -> str:
@@ -61,6 +81,7 @@ class _Stopped(Exception):
 class _Run(NamedTuple):
     corrector: ScanCorrector
     ledger: Ledger
+    single: bool
     picture: Path | None
     advance: Callable[[float], None]
     stop: threading.Event
@@ -71,30 +92,31 @@ def correct_scans(
     corrector: ScanCorrector,
     ledger: Ledger,
     jobs: int = 1,
+    single: bool = False,
     picture: Path | None = None,
     advance: Callable[[float], None] = lambda scans: None,
 ) -> Iterator[Outcome]:
     """Correct the scans and yield what became of each, as they get done.
 
-    The records of those that were corrected are put into the ledger; those of the others are up to the caller.
+    What became of them is put into the ledger, but where a single one could not be corrected. While one is being
+    corrected it is kept from other runs, and what these are correcting is left to them.
 
     Args:
         scans: what to correct.
         corrector: corrects one.
         ledger: of the folder of the outputs.
         jobs: scans at once; the threads of the processor are shared among them.
+        single: the user named one scan, its output and ``picture``, which may take the place of any file; a failure is
+            not noted.
         picture: where the picture of a single scan goes; None draws beside each output.
         advance: called with each share of a scan that is done, from several threads.
     """
-    run = _Run(corrector, ledger, picture, advance, threading.Event())
+    run = _Run(corrector, ledger, single, picture, advance, threading.Event())
     threads = max(1, torch.get_num_threads() // jobs)
     pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
     try:
         for future in as_completed([pool.submit(_attempt, run, scan) for scan in scans]):
-            outcome = future.result()
-            if outcome.corrected and not outcome.skipped:
-                ledger.put(outcome.record)
-            yield outcome
+            yield future.result()
     finally:
         run.stop.set()
         pool.shutdown(cancel_futures=True)
@@ -104,12 +126,28 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
     share = _Share(run)
     record: dict[str, Any] = {"scan": scan.name, "status": DONE, "output": run.ledger.key(scan.output)}
     try:
+        with run.ledger.claimed(scan.output) as is_free:
+            if not is_free:
+                return Outcome(scan, {**record, "status": BUSY}, False)
+            outcome = _correct(run, scan, record, share)
+            if not outcome.skipped and (outcome.corrected or not run.single):
+                run.ledger.put(outcome.record)
+            return outcome
+    finally:
+        share.reach(1, 1)
+
+
+def _correct(run: _Run, scan: Scan, record: dict[str, Any], share: _Share) -> Outcome:
+    kept = dict(record)
+    try:
         if scan.refusal is not None:
             raise scan.refusal
         fingerprint = run.corrector.fingerprint(scan)
         results = results_of(scan, run.corrector.settings, run.picture)
         finished = run.ledger.finished(results, fingerprint)
         if finished is None:
+            _check_strangers(run, scan, results)
+            clear_leftovers(*results.values())
             record |= {name: run.ledger.key(path) for name, path in results.items()}
             record |= run.corrector.correct(scan, results, share.reach)
             record |= {"fingerprint": fingerprint, "sha256": run.ledger.checksums(record)}
@@ -118,15 +156,31 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
     except _Stopped:
         raise
     except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
-        kept = {name: record[name] for name in ("scan", "output")}
-        return Outcome(scan, {**kept, **_refusal(scan, error)}, False)
-    finally:
-        share.reach(1, 1)
+        return Outcome(scan, {**kept, **_refusal(run, scan, error)}, False)
 
 
-def _refusal(scan: Scan, error: Exception) -> dict[str, str]:
+def _check_strangers(run: _Run, scan: Scan, results: Mapping[str, Path]) -> None:
+    """Refuse to replace a file that nobody named and no run made."""
+    named = {scan.output, run.picture} if run.single else set()
+    for path in results.values():
+        is_there = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+        if is_there and path not in named and not _is_known(run, scan, path):
+            raise InputError(
+                f"{path}: a result goes here, and what is there was made by no earlier run. Move it, or choose another "
+                "OUT."
+            )
+
+
+def _is_known(run: _Run, scan: Scan, path: Path) -> bool:
+    """Whether an earlier run made what lies at the place of a result."""
+    # By its content too: no record names what a run made that was killed between its renames and its record.
+    return run.ledger.names(scan.output, path) or is_ours(path)
+
+
+def _refusal(run: _Run, scan: Scan, error: Exception) -> dict[str, str]:
     """What the record of a scan says that was not corrected."""
-    left = " The result of an earlier run still lies there." if scan.output.exists() else ""
+    is_left = scan.output.exists() and _is_known(run, scan, scan.output)
+    left = " The result of an earlier run still lies there." if is_left else ""
     if isinstance(error, NotAScanError):
         return {"status": NOT_A_SCAN, "kind": error.kind, "reason": str(error) + left}
     return {"status": FAILED, "error": _why(scan, error) + left}

@@ -48,11 +48,9 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
         table.add_column(name, justify="right")
     for outcome in sorted(outcomes, key=lambda o: (not o.failed, o.scan.name))[:MAX_ROWS]:
         record = outcome.record
-        result = "failed" if outcome.failed else record["decision"]
         numbers = (record.get(key) for key in ("motion_score_mm", "gate", "log_likelihood_nats", "time_s"))
         texts = ("" if value is None else f"{value:.2f}" for value in numbers)
-        name = escape(printable(outcome.scan.name))
-        table.add_row(name, f"{result}, done before" if outcome.skipped else result, *texts)
+        table.add_row(escape(printable(outcome.scan.name)), outcome.result, *texts)
     console = Console()
     console.print(table)
     if len(outcomes) > MAX_ROWS:

@@ -74,15 +74,11 @@ def _run(request: Request) -> int:
     network = load_corrector(request.weights, device)
     corrector = ScanCorrector(network, sha256_of([weights]), request.settings, device)
     ledger = Ledger(make_output_dir(folder) if many else folder)
-    if not many:
-        _check_strangers(request, scans[0], ledger)
     mine, outcomes = share_of(scans), []
     with progress_bar(len(mine), shown=rank() == 0) as advance:
-        for outcome in correct_scans(mine, corrector, ledger, request.jobs, request.picture, advance):
-            if not (outcome.corrected or many):
+        for outcome in correct_scans(mine, corrector, ledger, request.jobs, not many, request.picture, advance):
+            if not (outcome.corrected or outcome.busy or many):
                 raise InputError(outcome.reason)
-            if not outcome.corrected:
-                ledger.put(outcome.record)
             outcomes.append(outcome)
     outcomes = gather(outcomes)
     if rank() > 0:
@@ -113,19 +109,6 @@ def _check_paths(request: Request, scans: list[Scan], many: bool) -> None:
     check_overwrites([*results, *([request.report] if request.report else [])], inputs)
 
 
-def _check_strangers(request: Request, scan: Scan, ledger: Ledger) -> None:
-    """Refuse to replace a file beside a new output that nobody named and no earlier run made."""
-    if scan.output.exists():
-        return
-    results = results_of(scan, request.settings, request.picture)
-    for path in (path for name, path in results.items() if name != "output" and path != request.picture):
-        if path.exists() and not ledger.names(path):
-            raise InputError(
-                f"{path}: this goes beside the output, and a file that no earlier run made is there. Move it, or give "
-                "the output another name."
-            )
-
-
 def _tell(outcomes: list[Outcome], ledger: Ledger, many: bool, report: Path | None) -> None:
     if many:
         _tell_many(outcomes)
@@ -151,7 +134,10 @@ def _tell_many(outcomes: list[Outcome]) -> None:
         print(printable(f"failed: {error if name in error else f'{name}: {error}'}"))
     failed = sum(outcome.failed for outcome in scans)
     skipped = sum(outcome.skipped for outcome in scans)
-    print(f"{len(scans) - failed - skipped} corrected, {skipped} done before, {failed} failed")
+    busy = sum(outcome.busy for outcome in scans)
+    print(f"{len(scans) - failed - skipped - busy} corrected, {skipped} done before, {failed} failed")
+    if busy:
+        print(f"{busy} of {len(scans)} were left to another run, which is correcting them")
     if others:
         print(printable(f"{len(others)} not a scan, why is in results.jsonl: {kinds_of(others)}"))
     alone = sum(outcome.record.get("decision") == LEFT_ALONE for outcome in scans)
@@ -161,6 +147,9 @@ def _tell_many(outcomes: list[Outcome]) -> None:
 
 def _tell_one(outcome: Outcome, ledger: Ledger) -> None:
     record = outcome.record
+    if outcome.busy:
+        print(f"{printable(str(outcome.scan.output))}: left to another run, which is correcting this scan")
+        return
     if record["motion_score_mm"] is not None:
         slices = f"(median over {record['num_slices']} slices)" if record["num_slices"] > 1 else ""
         print(f"{'estimated motion':<20}{record['motion_score_mm']:.2f} mm {slices}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from mocodis_monai.data.files import is_litter, not_written, reason, sha256_of, staged
+from mocodis_monai.data.files import clear_leftovers, is_litter, not_written, reason, sha256_of, staged
 from mocodis_monai.errors import InputError
 
 try:
@@ -21,6 +23,9 @@ __all__ = ["DONE", "FAILED", "NOT_A_SCAN", "Ledger"]
 
 DONE, FAILED, NOT_A_SCAN = "done", "failed", "not a scan"
 FILE_NAME = "results.jsonl"
+# Locked while records or claims are changed. It stays beside the records: on NFS one that comes and goes is seen late.
+LOCK_NAME = f".{FILE_NAME}.lock"
+_CLAIM = f".{FILE_NAME}.claim-"
 # The records' keys that name a result, relative to the ledger's folder.
 RESULTS = ("output", "uncertainty", "picture")
 _BEGINNING = b'{"scan": '
@@ -31,7 +36,8 @@ class Ledger:
 
     A record is appended, at the same cost however many there are; where an output has several, the last one counts,
     until :meth:`compact` leaves one of each. Both are done under a lock, so that runs side by side lose nothing of each
-    other. Of a line that was cut short (a full disk, a power cut) nothing is read, and the next one stands apart.
+    other; a scan is kept from the others by :meth:`claimed`. Of a line that was cut short (a full disk, a power cut)
+    nothing is read, and the next one stands apart.
 
     Args:
         folder: where the results lie.
@@ -42,15 +48,37 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE_NAME
-        content = _content(self.path)
-        self._at_start = _records(content)
-        if content.strip() and not self._at_start and not _is_cut_short(content):
+        self._records: dict[str, dict[str, Any]] = {}
+        self._inode, self._end = -1, 0  # which file was read, and how far
+        content = self._catch_up()
+        if content.strip() and not self._records and not _is_cut_short(content):
             raise InputError(f"{self.path}: holds no record of corrected scans; move it, or give another folder.")
 
     def key(self, output: Path) -> str:
         """A path as the records name it: relative to the folder, whose links are followed."""
         real = Path(os.path.realpath(output.parent), output.name)
         return Path(os.path.relpath(real, os.path.realpath(self.folder))).as_posix()
+
+    @contextmanager
+    def claimed(self, output: Path) -> Iterator[bool]:
+        """Keep the scan of an output from other runs while it is corrected; False if another one has it.
+
+        What others have noted until then is known from here on. Windows has no such locks: there, runs side by side
+        need folders of their own.
+
+        Raises:
+            InputError: the disk refuses to lock.
+        """
+        path = self.folder / f"{_CLAIM}{hashlib.sha256(os.fsencode(self.key(output))).hexdigest()[:16]}"
+        with self._alone():
+            claim = _take(path)
+            self._catch_up()
+        try:
+            yield claim is not None
+        finally:
+            if claim is not None:
+                with self._alone():
+                    _release(claim, path)
 
     def put(self, record: Mapping[str, Any]) -> None:
         """Append a record; it counts in place of an older one with the same ``output``.
@@ -69,6 +97,8 @@ class Ledger:
     def compact(self) -> None:
         """Leave one line per output, sorted by it; the whole file is replaced by atomic rename, if it is not so yet.
 
+        What runs that were killed left behind of records and claims is removed.
+
         Raises:
             InputError: the disk refuses.
         """
@@ -76,27 +106,31 @@ class Ledger:
             before = _content(self.path)
             records = _records(before)
             after = b"".join(_line(records[output]) for output in sorted(records))
+            clear_leftovers(self.path)
+            for path in self.folder.glob(f"{_CLAIM}*"):
+                if claim := _take(path):
+                    _release(claim, path)
             if after != before:
                 with staged(self.path) as (temporary,):
                     temporary.write_bytes(after)
 
     def finished(self, results: Mapping[str, Path], fingerprint: str) -> dict[str, Any] | None:
         """The record of a scan with this fingerprint whose ``results`` are all as they were written; or None."""
-        record = self._at_start.get(self.key(results["output"]), {})
+        record = self._records.get(self.key(results["output"]), {})
         if record.get("status") != DONE or record.get("fingerprint") != fingerprint:
             return None
         if any(record.get(name) != self.key(path) for name, path in results.items()):
             return None
         return record if record.get("sha256") == self.checksums(record) else None
 
-    def names(self, path: Path) -> bool:
-        """Whether a record names ``path`` among the results of its scan."""
-        key = self.key(path)
-        return any(record.get(name) == key for record in self._at_start.values() for name in RESULTS)
+    def names(self, output: Path, path: Path) -> bool:
+        """Whether ``path`` is named among the results of the scan with this ``output`` when it was corrected last."""
+        record = self._records.get(self.key(output), {})
+        return record.get("status") == DONE and self.key(path) in [record.get(name) for name in RESULTS]
 
     def remove_stale(self, results: Mapping[str, Path]) -> None:
         """Remove what an earlier run made beside the output of a scan and this one did not: it shows another result."""
-        before = self._at_start.get(self.key(results["output"]), {})
+        before = self._records.get(self.key(results["output"]), {})
         made = {self.key(path) for path in results.values()}
         for name in (name for name in RESULTS if before.get(name) and before[name] not in made):
             path = self.folder / str(before[name])
@@ -109,24 +143,84 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the lock of the folder; the system frees it if the process is killed. No lock file is left behind.
-
-        Windows cannot lock a folder: there, runs side by side need folders of their own.
+        """Hold the lock of the folder; the system frees it if the process is killed.
 
         Raises:
             InputError: the disk refuses to lock, or what is done meanwhile.
         """
-        handle = None
+        path = self.folder / LOCK_NAME
         try:
-            if fcntl is not None:
-                handle = os.open(self.folder, os.O_RDONLY)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            with _lock(path):
+                try:
+                    yield
+                finally:
+                    if not self.path.exists():  # nothing was noted, so nothing is left
+                        path.unlink(missing_ok=True)
         except OSError as error:
             raise not_written(self.path, error) from error
-        finally:
-            if handle is not None:
-                os.close(handle)
+
+    def _catch_up(self) -> bytes:
+        """Read what was added since the last time, or all of it where another run has put it in order."""
+        try:
+            with self.path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                is_same = found.st_ino == self._inode and found.st_size >= self._end
+                start = file.seek(self._end if is_same else 0)
+                content = file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise _not_read(self.path, error) from error
+        if is_same:
+            self._records.update(_records(content))
+        else:
+            self._records = _records(content)
+        self._inode, self._end = found.st_ino, start + content.rfind(b"\n") + 1
+        return content
+
+
+def _lock(path: Path, wait: bool = True) -> BinaryIO:
+    """A file that is locked until it is closed or its process ends.
+
+    It is opened for writing, else NFS would not ask its server for the lock.
+
+    Raises:
+        BlockingIOError: another one has locked it, and ``wait`` is False.
+    """
+    if fcntl is None:
+        return io.BytesIO()
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_at(path, file):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether a path still leads to an open file, which may have been removed while its lock was waited for."""
+    try:
+        return os.path.samefile(path, file.fileno())
+    except FileNotFoundError:
+        return False
+
+
+def _take(path: Path) -> BinaryIO | None:
+    """The lock of a scan; None if another run has it."""
+    try:
+        return _lock(path, wait=False)
+    except BlockingIOError:
+        return None
+
+
+def _release(claim: BinaryIO, path: Path) -> None:
+    """Free a scan; the folder is locked, so that nobody takes what is being removed."""
+    claim.close()
+    path.unlink(missing_ok=True)
 
 
 def _content(path: Path) -> bytes:
@@ -135,7 +229,11 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}). Make it readable, or remove it.") from error
+        raise _not_read(path, error) from error
+
+
+def _not_read(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({reason(error)}). Make it readable, or remove it.")
 
 
 def _is_cut_short(content: bytes) -> bool:

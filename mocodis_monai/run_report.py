@@ -70,8 +70,7 @@ def _row(outcome: Outcome, folder: Path) -> str:
     name = f'<td class="name">{escape(outcome.scan.name)}</td>'
     if outcome.failed:
         return f'<tr class="failed">{name}<td colspan="6">failed: {escape(outcome.reason)}</td></tr>\n'
-    result = record["decision"] + (", done before" if outcome.skipped else "")
-    cells = [f"<td>{escape(result)}</td>"]
+    cells = [f"<td>{escape(outcome.result)}</td>"]
     for key in ("motion_score_mm", "gate", "log_likelihood_nats", "time_s"):
         value = record.get(key)
         cells.append(f'<td class="number">{"" if value is None else f"{value:.2f}"}</td>')

@@ -109,7 +109,7 @@ def test_correct_writes_the_volume_and_a_picture(scan, tmp_path, monkeypatch, ca
     assert (after.shape, after.get_data_dtype()) == (before.shape, np.float32)
     np.testing.assert_array_equal(after.affine, before.affine)
     np.testing.assert_array_equal(after.get_fdata(), before.get_fdata() / 2)
-    assert names(tmp_path) == ["out.nii.gz", "out.png", "results.jsonl"]
+    assert names(tmp_path) == [".results.jsonl.lock", "out.nii.gz", "out.png", "results.jsonl"]
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert "2.00 mm (median over 3 slices)" in said and "partly corrected (gate 0.67)" in said
@@ -124,7 +124,7 @@ def test_correct_hands_its_options_on(scan, tmp_path, monkeypatch):
     options = ["--no-picture", "--uncertainty", "--fidelity", 0.5, "--guidance", 0.25]
     options += ["--slice-axis", 1, "--device", "cpu"]
     assert mocodis(monkeypatch, "correct", scan, tmp_path / "o.nii", *options) == 0
-    assert names(tmp_path) == ["o.nii", "o_uncertainty.nii.gz", "results.jsonl"]
+    assert names(tmp_path) == [".results.jsonl.lock", "o.nii", "o_uncertainty.nii.gz", "results.jsonl"]
     np.testing.assert_allclose(
         nib.load(tmp_path / "o_uncertainty.nii.gz").get_fdata(), nib.load(scan).get_fdata() / 10, rtol=1e-6
     )

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ __all__ = [
     "check_overwrites",
     "check_size",
     "check_writable",
+    "clear_leftovers",
     "is_image_name",
     "is_litter",
     "leads_nowhere",
@@ -34,6 +36,7 @@ MAX_BYTES = 2_000_000_000
 """The most that one image may take, decompressed and as float32: half a thousand million voxels."""
 _PREFIX = ".mocodis-"
 _CHUNK = 1 << 20
+_DAY_S = 24 * 3600
 _LITTER = {"thumbs.db", "desktop.ini"}
 
 
@@ -142,8 +145,8 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names beside ``paths``; renamed to them together at the end, or removed on any failure: then what was
     there before is there again.
 
-    What is made under a name may be a file or a folder. What an earlier run that was killed left behind of the
-    same outputs is removed.
+    What is made under a name may be a file or a folder. What runs that were killed left behind of the same outputs is
+    removed when it is a day old; what is younger may be of a run that goes on beside this one.
 
     Raises:
         InputError: the disk refuses to write or rename.
@@ -152,8 +155,8 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
     placed: list[tuple[Path, Path | None]] = []
     for path in paths:
         if not path.name.startswith(_PREFIX):
-            for orphan in path.parent.glob(f"{_head(path)}*"):
-                _remove(orphan)
+            for leftover in filter(_is_old, _temporaries(path)):
+                _remove(leftover)
     temporaries = tuple(p.with_name(f"{_head(p)}{token}{_suffix(p)}") for p in paths)
     try:
         yield temporaries
@@ -174,6 +177,13 @@ def staged(*paths: Path) -> Iterator[tuple[Path, ...]]:
             _remove(aside)
 
 
+def clear_leftovers(*paths: Path) -> None:
+    """Remove what runs that were killed left behind of outputs that, as the caller knows, no other run is writing."""
+    for path in paths:
+        for leftover in _temporaries(path):
+            _remove(leftover)
+
+
 def reason(error: BaseException) -> str:
     """What an exception says, on one short line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -190,6 +200,19 @@ def _head(path: Path) -> str:
     if path.name.startswith(_PREFIX):  # staged already, and once more by who writes it
         return stem(path) + "-"
     return f"{_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
+
+
+def _temporaries(path: Path) -> Iterable[Path]:
+    """What lies there under temporary names of ``path``, whoever made it."""
+    return path.parent.glob(f"{_head(path)}*")
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nothing was done to a file for a day, a rename or a second name for it included."""
+    try:
+        return time.time() - path.lstat().st_ctime > _DAY_S
+    except FileNotFoundError:  # renamed meanwhile by its owner
+        return False
 
 
 def _replace(temporary: Path, path: Path, keep: bool) -> Path | None:

@@ -31,6 +31,7 @@ __all__ = [
     "Geometry",
     "Volume",
     "check_outputs",
+    "is_our_volume",
     "is_result",
     "read_geometry",
     "read_volume",
@@ -157,6 +158,15 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path, what: s
     with staged(path) as (temporary,):
         nib.save(image, temporary)
     return path
+
+
+def is_our_volume(path: Path) -> bool:
+    """Whether a file is a result as :func:`is_result` has it; never raises."""
+    try:
+        header: Any = nib.load(path).header
+        return _RESULT.match(header["descrip"].item()) is not None
+    except _READ_FAILURES:
+        return False
 
 
 @contextmanager

@@ -14,14 +14,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from monai.config import KeysCollection
 from monai.transforms import SaveImaged
+from PIL import Image
 
+from mocodis_monai import __version__
 from mocodis_monai.data.nifti import check_outputs, staged, stem
 from mocodis_monai.errors import InputError
 from mocodis_monai.transforms.volumes import make_output_dir, source_path, spatial_array
 
-__all__ = ["SaveComparisond", "save_comparison"]
+__all__ = ["SaveComparisond", "is_our_comparison", "save_comparison"]
 
 BACKGROUND, TEXT = "#101114", "#e8e8e8"
+_MARK = "MoCoDis "
 # Zero is the background, so that an untouched region is dark.
 DIFFERENCE = LinearSegmentedColormap.from_list(
     "mocodis_difference", ["#bfe8ff", "#2a86d1", BACKGROUND, "#d1452a", "#ffdcae"]
@@ -83,8 +86,18 @@ def save_comparison(
     views = _views(volumes[0].shape, spacing)
     figure = _draw(volumes, views, _headline(title, motion_score_mm), lettered=affine is not None)
     with staged(path) as (temporary,):
-        figure.savefig(temporary, format="png", dpi=110, facecolor=BACKGROUND)
+        made_by = {"Software": f"{_MARK}{__version__}"}
+        figure.savefig(temporary, format="png", dpi=110, facecolor=BACKGROUND, metadata=made_by)
     return path
+
+
+def is_our_comparison(path: Path) -> bool:
+    """Whether a file is one that :func:`save_comparison` made, by what a PNG says of itself; never raises."""
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get("Software")).startswith(_MARK)
+    except Exception:  # a damaged picture raises almost anything, and was not written by us
+        return False
 
 
 class SaveComparisond(SaveImaged):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mocodis_monai import cli
+from mocodis_monai.ledger import LOCK_NAME
 
 
 def head(shape: tuple[int, int, int] = (40, 36, 3), seed: int = 0) -> np.ndarray:
@@ -30,9 +31,9 @@ def save_head(path: Path, seed: int = 0, **shape) -> Path:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, by its content; the records without the time that they took."""
+    """Every file below a folder, hidden ones but the lock too, by its content; the records without their times."""
     found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LOCK_NAME):
         content = path.read_bytes()
         if path.name == "results.jsonl":
             records = [{**json.loads(line), "time_s": None} for line in content.splitlines()]

@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
-from mocodis_monai import cli, correct_run, correction
+from mocodis_monai import cli, correct_run
 from mocodis_monai.networks import Correction
+from mocodis_monai.report import comparison
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 
@@ -32,6 +34,13 @@ class Network(torch.nn.Module):
         """Darker, with a map of a tenth of the image."""
         one = torch.ones(len(image))
         return Correction(image * 0.9, image * 0.1, one, image * 0.5, one)
+
+
+def draw(volumes: list, *rest, **options) -> Figure:
+    """A quick picture of a corrected volume."""
+    figure = Figure(figsize=(0.4, 0.4))
+    figure.figimage(volumes[1][:, :, 0])
+    return figure
 
 
 def kill_at(change: int) -> None:
@@ -66,12 +75,17 @@ def run(inputs: str, output: Path, options: list[str], killed_at: int = 0) -> in
         os._exit(99)
 
 
+def prepare() -> None:
+    """Put the stand-ins into their places, before processes are forked."""
+    torch.set_num_threads(1)
+    correct_run.load_corrector = lambda weights, device: Network()
+    comparison._draw = draw
+
+
 def main() -> None:
     """Kill, finish, and say how often."""
     inputs, folder, *options = sys.argv[1:]
-    torch.set_num_threads(1)
-    correct_run.load_corrector = lambda weights, device: Network()
-    correction.save_comparison = lambda path, before, after, *rest, **options: path.write_bytes(bytes(after.numpy()))
+    prepare()
     assert run(inputs, Path(folder) / "whole", options) == 0
     change = 1
     while (status := run(inputs, Path(folder) / str(change), options, killed_at=change)) != 0:

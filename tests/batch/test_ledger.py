@@ -80,7 +80,7 @@ def test_a_line_that_is_no_record_hides_no_other(tmp_path, rubbish):
     assert len([json.loads(line) for line in ledger.path.open()]) == 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="folders are locked on POSIX only")
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are of POSIX only")
 def test_writers_side_by_side_lose_nothing_while_another_compacts(tmp_path):
     """Each has a ledger, and so a lock, of its own, as processes have."""
     records = [record(tmp_path, f"{number}.nii") for number in range(120)]

@@ -182,7 +182,7 @@ def test_one_series_gives_one_folder_that_holds_nothing_else(tmp_path, correct, 
         assert correct(tmp_path / "in", tmp_path / "out", "--uncertainty", "--fidelity", fidelity) == 0
         assert word in capsys.readouterr().out
         assert [p.name for p in sorted((tmp_path / "out").iterdir())] == [f"IM{z:06d}.dcm" for z in range(1, 5)]
-    wanted = {"in", "out", "out.png", "out_uncertainty.nii.gz", "results.jsonl"}
+    wanted = {"in", "out", "out.png", "out_uncertainty.nii.gz", "results.jsonl", ".results.jsonl.lock"}
     assert {p.name for p in tmp_path.iterdir()} == wanted
     assert contents(tmp_path / "in") == before
     (record,) = map(json.loads, (tmp_path / "results.jsonl").open())

@@ -41,20 +41,6 @@ def test_a_hard_link_is_the_input_too(tmp_path, correct, capsys):
     assert "would overwrite the input" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "option"), [("a.png", "--jobs=1"), ("a_uncertainty.nii.gz", "--uncertainty")])
-def test_a_file_that_nobody_named_is_not_replaced(tmp_path, correct, capsys, name, option):
-    source = save_head(tmp_path / "in" / "x.nii.gz")
-    (tmp_path / name).write_text("mine")
-    assert correct(source, tmp_path / "a.nii.gz", option) == 1
-    assert f"{name}: this goes beside the output" in capsys.readouterr().err
-    assert (tmp_path / name).read_text() == "mine" and not (tmp_path / "a.nii.gz").exists()
-    (tmp_path / name).unlink()
-    for fidelity in (1, 0.5):  # those of an earlier run are
-        assert correct(source, tmp_path / "a.nii.gz", option, "--fidelity", fidelity) == 0
-    (tmp_path / "a.nii.gz").unlink()
-    assert correct(source, tmp_path / "a.nii.gz", option) == 0
-
-
 def test_two_scans_that_would_get_one_output_are_refused(tmp_path, correct, capsys):
     for seed, name in enumerate(("a.nii", "a.nii.gz", "a.nii.nii")):
         save_head(tmp_path / "study" / name, seed)
