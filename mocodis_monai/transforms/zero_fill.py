@@ -78,12 +78,12 @@ def zero_fill(image: torch.Tensor, shares: Mapping[int, float], hamming: bool = 
     dims = [axis - plain.ndim + 1 for axis in shares]
     kspace = to_kspace(plain, dims)
     for dim, share in zip(dims, shares.values(), strict=True):
-        window = _window(plain.shape[dim], share, hamming).to(plain.device)
+        window = lines_window(plain.shape[dim], share, hamming).to(plain.device)
         kspace = kspace * window.reshape(-1, *(1,) * (-dim - 1))
     return convert_to_dst_type(to_image(kspace, dims).abs(), image)[0]
 
 
-def _window(size: int, share: float, hamming: bool) -> torch.Tensor:
+def lines_window(size: int, share: float, hamming: bool = False) -> torch.Tensor:
     """Weights of ``size`` centred lines, zero for those that were not measured."""
     position = (torch.arange(size) - size // 2) / (share * size)  # from -1/2 to 1/2 where measured
     weight = 0.54 + 0.46 * torch.cos(2 * torch.pi * position) if hamming else torch.ones(size)

@@ -35,13 +35,23 @@ def test_a_folder_gives_a_folder_of_the_same_shape(study, tmp_path, correct, cap
     assert "3 corrected, 0 done before, 0 failed" in said and "visit 2/c.nii.gz" in said
 
 
-def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study, tmp_path, correct):
+def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study, tmp_path, correct, monkeypatch):
+    monkeypatch.setattr(batch.torch, "get_num_threads", lambda: 1)  # another number may round otherwise
     assert correct(study, tmp_path / "one", "--no-picture") == 0
     assert correct(study, tmp_path / "three", "--no-picture", "--jobs", 3) == 0
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
     assert correct(study / "a.nii.gz", tmp_path / "alone.nii.gz", "--no-picture") == 0
     one, alone = (nib.load(p) for p in (tmp_path / "one" / "a_corrected.nii.gz", tmp_path / "alone.nii.gz"))
     np.testing.assert_array_equal(one.get_fdata(), alone.get_fdata())
+
+
+def test_the_number_of_threads_changes_the_rounding_alone(study, tmp_path, correct, monkeypatch):
+    voxels = []
+    for threads in (1, 2):
+        monkeypatch.setattr(batch.torch, "get_num_threads", lambda threads=threads: threads)
+        assert correct(study / "a.nii.gz", tmp_path / f"{threads}.nii.gz", "--no-picture") == 0
+        voxels.append(nib.load(tmp_path / f"{threads}.nii.gz").get_fdata())
+    np.testing.assert_allclose(*voxels, atol=0.01 * voxels[0].max())
 
 
 @pytest.mark.parametrize("error", [ValueError("DOE^JOHN"), MemoryError(), RuntimeError("can't allocate memory")])

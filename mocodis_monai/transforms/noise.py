@@ -1,0 +1,78 @@
+"""Thermal noise that a moved image and its motion-free target share, so that it tells nothing of motion."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import convert_to_dst_type, convert_to_tensor
+
+from mocodis_monai.motion import to_image, to_kspace
+from mocodis_monai.transforms.zero_fill import lines_window
+
+__all__ = ["RandThermalNoised"]
+
+
+class RandThermalNoised(RandomizableTransform, MapTransform):
+    """Take the magnitude of the images plus one draw of complex noise, the same for all keys.
+
+    Noise does not move with the patient. A network that sees it in the moved image alone learns to smooth, and to take
+    noise for motion; with the same noise in the target it learns to leave it. The magnitude is Rician (Gudbjartsson &
+    Patz 1995, Magn Reson Med 34:910). In every second case the noise is smooth, as in an image that is stored with more
+    pixels than were measured (see :class:`RandZeroFilld`).
+
+    Args:
+        keys: magnitude images ``(C, *spatial)`` of one shape, such as a moved image and its target.
+        prob: probability of noise.
+        noise_std: ``(low, high)``, standard deviation of its real and imaginary part, in image units.
+        kept: ``(low, high)``, share of the lines along each axis that smooth noise is made of.
+        allow_missing_keys: leave out keys that the data does not have.
+
+    Raises:
+        ValueError: a range the wrong way round; ``noise_std`` below 0; ``kept`` reaches 0 or passes 1.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float = 0.5,
+        noise_std: Sequence[float] = (0.0, 0.05),
+        kept: Sequence[float] = (0.45, 0.9),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.noise_std, self.kept = (tuple(map(float, pair)) for pair in (noise_std, kept))
+        if not (len(self.noise_std) == 2 and 0 <= self.noise_std[0] <= self.noise_std[1] < float("inf")):
+            raise ValueError(f"noise_std: got {noise_std}; allowed is (low, high) with 0 <= low <= high. Mend it.")
+        if not (len(self.kept) == 2 and 0 < self.kept[0] <= self.kept[1] <= 1):
+            raise ValueError(f"kept: got {kept}; allowed is (low, high) with 0 < low <= high <= 1. Mend it.")
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the noise to the images of ``keys``; they keep type and metadata."""
+        noisy = dict(data)
+        self.randomize(None)
+        first = next((noisy[key] for key in self.key_iterator(noisy)), None)
+        if not self._do_transform or first is None:
+            return noisy
+        noise = self._draw(tuple(first.shape))
+        for key in self.key_iterator(noisy):
+            plain = convert_to_tensor(noisy[key], dtype=torch.float32, track_meta=False)
+            noisy[key] = convert_to_dst_type((plain + noise.to(plain.device)).abs(), noisy[key])[0]
+        return noisy
+
+    def _draw(self, shape: tuple[int, ...]) -> torch.Tensor:
+        std = self.R.uniform(*self.noise_std)
+        white = self.R.standard_normal((2, *shape)).astype("float32")
+        noise = torch.complex(*torch.from_numpy(white))
+        if self.R.rand() < 0.5:
+            dims = range(1 - len(shape), 0)
+            kspace = to_kspace(noise, tuple(dims))
+            for dim in dims:
+                window = lines_window(shape[dim], self.R.uniform(*self.kept))
+                kspace = kspace * (window / window.mean().sqrt()).reshape(-1, *(1,) * (-dim - 1))
+            noise = to_image(kspace, tuple(dims))
+        return std * noise
