@@ -29,7 +29,7 @@ from mocodis_monai.motion import (
 from mocodis_monai.motion.deformation import check_deformation, from_numbers, to_numbers
 from mocodis_monai.motion.trajectory import check_trajectory
 
-from .motion_inputs import as_image, attach, check_channel_first, plain, spacing_of
+from .motion_inputs import as_image, as_spacing, attach, check_channel_first, plain, spacing_of
 from .scan import EchoTrain, ReceiverOptions, Scan, as_axes
 
 __all__ = ["KSpaceMotion", "MotionSample"]
@@ -131,7 +131,7 @@ class KSpaceMotion(IrreversibleMotion):
                 "seed": seed,
             }
         )
-        self.spacing_mm = spacing_mm
+        self.spacing_mm = as_spacing(spacing_mm)
         self.family = family
 
     @classmethod

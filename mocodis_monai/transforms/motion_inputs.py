@@ -58,10 +58,14 @@ def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
     mm.
 
     Raises:
-        ValueError: the affine is that of a cut through a tilted volume, which does not tell.
+        ValueError: not one for each axis; the affine is that of a cut through a tilted volume, which does not tell.
     """
     dims = img.ndim - 1
     if spacing_mm is not None:
+        if len(spacing_mm) != dims:
+            raise ValueError(
+                f"spacing_mm: got {tuple(spacing_mm)} for an image of {dims} spatial axes; allowed is one for each."
+            )
         return [float(mm) for mm in spacing_mm]
     if isinstance(img, MetaTensor):
         turn = img.affine[:dims, :dims].abs()
@@ -165,6 +169,26 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
     return (values,) if isinstance(values, (str, int, np.integer)) else tuple(values)
 
 
+def as_choice(name: str, values: Any) -> tuple[Any, ...]:
+    """One value, or several to draw from, as a tuple.
+
+    Raises:
+        ValueError: there is none.
+    """
+    choice = as_tuple(values)
+    if not choice:
+        raise ValueError(f"{name}: got {values!r}; there is nothing to draw from. Name one, or leave it out for all.")
+    return choice
+
+
+def as_whole_range(name: str, value: int | Sequence[int], lowest: int) -> tuple[int, int]:
+    """As :func:`as_range`, of whole numbers."""
+    low, high = as_range(name, value, lowest)
+    if low != int(low) or high != int(high):
+        raise ValueError(f"{name}: got {value}; allowed is a whole number, or a range of them. Round it.")
+    return int(low), int(high)
+
+
 def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[float, float]:
     """A number as an empty range; a range checked.
 
@@ -178,6 +202,23 @@ def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[
             "Mend it."
         )
     return pair
+
+
+def as_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
+    """The voxel size along each axis, checked; None, that of the affine, stays.
+
+    Raises:
+        ValueError: not two or three positive numbers.
+    """
+    if spacing_mm is None:
+        return None
+    sizes = tuple(spacing_mm) if isinstance(spacing_mm, (Sequence, np.ndarray, Tensor)) else (spacing_mm,)
+    if len(sizes) not in (2, 3) or not all(math.isfinite(size) and size > 0 for size in map(float, sizes)):
+        raise ValueError(
+            f"spacing_mm: got {spacing_mm!r}; allowed is a positive number for each of the two or three spatial axes, "
+            "such as (1.0, 1.0). Mend it, or leave it out: then the affine tells."
+        )
+    return tuple(map(float, sizes))
 
 
 def check_members(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:

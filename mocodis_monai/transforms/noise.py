@@ -11,6 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from mocodis_monai.motion import to_image, to_kspace
+from mocodis_monai.transforms.motion_inputs import as_range
 from mocodis_monai.transforms.zero_fill import lines_window
 
 __all__ = ["RandThermalNoised"]
@@ -27,7 +28,7 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
     Args:
         keys: magnitude images ``(C, *spatial)`` of one shape, such as a moved image and its target.
         prob: probability of noise.
-        noise_std: ``(low, high)``, standard deviation of its real and imaginary part, in image units.
+        noise_std: standard deviation of its real and imaginary part, in image units, or a ``(low, high)`` range.
         kept: ``(low, high)``, share of the lines along each axis that smooth noise is made of.
         allow_missing_keys: leave out keys that the data does not have.
 
@@ -39,16 +40,15 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
         self,
         keys: KeysCollection,
         prob: float = 0.5,
-        noise_std: Sequence[float] = (0.0, 0.05),
+        noise_std: float | Sequence[float] = (0.0, 0.05),
         kept: Sequence[float] = (0.45, 0.9),
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        self.noise_std, self.kept = (tuple(map(float, pair)) for pair in (noise_std, kept))
-        if not (len(self.noise_std) == 2 and 0 <= self.noise_std[0] <= self.noise_std[1] < float("inf")):
-            raise ValueError(f"noise_std: got {noise_std}; allowed is (low, high) with 0 <= low <= high. Mend it.")
-        if not (len(self.kept) == 2 and 0 < self.kept[0] <= self.kept[1] <= 1):
+        self.noise_std = as_range("noise_std", noise_std, 0)
+        low, high = self.kept = as_range("kept", kept, 0)
+        if not 0 < low <= high <= 1:
             raise ValueError(f"kept: got {kept}; allowed is (low, high) with 0 < low <= high <= 1. Mend it.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

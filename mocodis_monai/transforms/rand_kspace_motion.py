@@ -33,9 +33,11 @@ from mocodis_monai.motion.severity import excursion_mm
 
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
 from .motion_inputs import (
+    as_choice,
     as_image,
-    as_range,
+    as_spacing,
     as_tuple,
+    as_whole_range,
     attach,
     body_axes_of,
     check_channel_first,
@@ -142,13 +144,14 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         check_members("families", self.families, FAMILIES)
         check_members("line_orders", self.line_orders, LINE_ORDERS)
         self.displacement_mm = displacement_range(displacement_mm)
-        self.num_shots = as_range("num_shots", num_shots, 2)
-        self.phase_encode_axis = None if phase_encode_axis is None else as_tuple(phase_encode_axis)
+        self.num_shots = as_whole_range("num_shots", num_shots, 2)
+        axes = phase_encode_axis
+        self.phase_encode_axis = None if axes is None else as_choice("phase_encode_axis", axes)
         self.centred = centred
         self.slice_axis, self.num_packages, self.complex_output = slice_axis, num_packages, complex_output
         self.receiver = as_options("receiver", receiver, ReceiverOptions) or ReceiverOptions()
         self.echo_train = as_options("echo_train", echo_train, EchoTrain)
-        self.orientation, self.spacing_mm = orientation, spacing_mm
+        self.orientation, self.spacing_mm = orientation, as_spacing(spacing_mm)
         self.motion: KSpaceMotion | None = None
 
     def randomize(self, data: NdarrayOrTensor) -> None:
@@ -202,6 +205,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         Of several images that are acquired during one motion, give each its ``image_number``, and noise of its own.
         """
         image = as_image(img, self.spacing_mm)
+        check_channel_first(image, image.ndim - 1, ())  # those too that do not move: better at once than one day
         if randomize:
             self.randomize(image)
         if self.motion is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -141,13 +142,25 @@ def as_options(name: str, options: _Options | Mapping[str, Any] | None, kind: ty
     """Options given as ``kind``, as a mapping of its fields, or None.
 
     Raises:
-        ValueError: an unknown field, or one that is missing.
+        ValueError: an unknown field, one that is missing, or a value that no scanner has.
     """
     if options is None or isinstance(options, kind):
-        return options
+        return _checked(name, options)
     if not isinstance(options, Mapping) or set(options) - set(kind._fields):
         raise ValueError(f"{name}: got {options!r}; allowed is a mapping with keys of {kind._fields}. Give these.")
     try:
-        return kind(**options)
+        return _checked(name, kind(**options))
     except TypeError as missing:
         raise ValueError(f"{name}: got {dict(options)!r}; every one of {kind._fields} is needed.") from missing
+
+
+def _checked(name: str, options: _Options | None) -> _Options | None:
+    """The options, once every value is known to be a finite number: of a receiver not negative, of a train positive."""
+    for field, value in ({} if options is None else options._asdict()).items():
+        kinds = (int, np.integer) if field == "num_coils" else (int, float, np.number)
+        what = "a whole number from 0 up" if field == "num_coils" else "a number from 0 up"
+        fits = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        if not fits or value < 0 or (value == 0 and isinstance(options, EchoTrain)):
+            above = ", above 0" if isinstance(options, EchoTrain) else ""
+            raise ValueError(f"{name}.{field}: got {value!r}; allowed is {what}{above}. Mend it.")
+    return options

@@ -1,0 +1,56 @@
+"""What can be seen to be wrong when a transform is made is refused then, and a bad image with the first call."""
+
+import numpy as np
+import pytest
+import torch
+
+from mocodis_monai.motion import RigidTrajectory
+from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, RandKSpaceMotiond
+
+BAD_OPTIONS = [
+    ("receiver.noise_std", {"receiver": {"noise_std": -0.1}}),
+    ("receiver.noise_std", {"receiver": {"noise_std": float("nan")}}),
+    ("receiver.phase_rad", {"receiver": {"phase_rad": "much"}}),
+    ("receiver.num_coils", {"receiver": {"num_coils": -1}}),
+    ("receiver.num_coils", {"receiver": {"num_coils": 2.5}}),
+    ("echo_train.t2_ms", {"echo_train": {"echo_spacing_ms": 5.0, "t2_ms": 0.0}}),
+    ("spacing_mm", {"spacing_mm": 1.0}),
+    ("spacing_mm", {"spacing_mm": (1.0, 0.0)}),
+    ("spacing_mm", {"spacing_mm": (1.0,)}),
+]
+OF_THE_RANDOM_ONE = [
+    ("phase_encode_axis", {"phase_encode_axis": []}),
+    ("num_shots", {"num_shots": 4.5}),
+    ("num_shots", {"num_shots": (4, 7.5)}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), BAD_OPTIONS + OF_THE_RANDOM_ONE)
+def test_an_option_that_cannot_be_is_named_when_the_transform_is_made(name, options):
+    for make in (RandKSpaceMotion, lambda **given: RandKSpaceMotiond("image", **given)):
+        with pytest.raises(ValueError, match=f"{name}: got"):
+            make(**options)
+
+
+@pytest.mark.parametrize(("name", "options"), BAD_OPTIONS)
+def test_so_it_is_by_the_transform_of_a_given_motion(name, options):
+    still = RigidTrajectory(torch.zeros(4, 2), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=f"{name}: got"):
+        KSpaceMotion(still, 0, **options)
+
+
+@pytest.mark.parametrize("image", [-torch.ones(1, 8, 8), torch.ones(8, 8), torch.full((1, 8, 8), float("nan"))])
+def test_a_bad_image_is_refused_with_the_first_call_and_not_when_one_moves_some_day(image):
+    with pytest.raises(ValueError, match="img: got"):
+        RandKSpaceMotion(prob=0.0)(image)
+
+
+def test_a_voxel_size_for_another_number_of_axes_is_refused():
+    with pytest.raises(ValueError, match="spacing_mm: got"):
+        RandKSpaceMotion(prob=1.0, spacing_mm=(1.0, 1.0))(torch.rand(1, 12, 12, 12))
+
+
+def test_whole_numbers_of_any_kind_are_taken():
+    rand = RandKSpaceMotion(num_shots=np.array([4, 8]), spacing_mm=np.ones(2), receiver={"num_coils": np.int64(2)})
+    assert rand.num_shots == (4, 8) and rand.spacing_mm == (1.0, 1.0)
+    assert RandKSpaceMotion(num_shots=6.0).num_shots == (6, 6)
