@@ -8,7 +8,7 @@ sample data, a single slice in a NumPy file and four slices of each NIfTI volume
 wheel, the head of data_manifests/uih_b.json and the patient of data_manifests/patients.json whose split is validation;
 none was trained on). First the mean motion score and the highest; beside each gain the share of the cases that lost
 more than .01. The last column is what the network does: its share, and nothing where its gate holds the image for
-still.
+still. A second table takes all moved images of either kind together, with the number of those that lost more.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ FAMILIES = ("sudden", "drift", "breathing_rigid", "nod")
 REGIONS = ("head", "abdomen", "pelvis", "thorax")
 FIRST_SEED = 98_000
 SIZE = (128, 128)
+PHANTOMS_NAME = "phantoms"
 PHANTOMS = 4  # of each region
 SLICES = 4  # of each volume
 MIN_FOREGROUND = 0.15
@@ -53,7 +54,7 @@ MIN_FOREGROUND = 0.15
 def images(volumes: Sequence[Path], array: Path | None) -> Iterator[tuple[str, MetaTensor]]:
     """Names and clean images (1, H, W)."""
     for record in phantom_records(PHANTOMS * len(REGIONS), FIRST_SEED, REGIONS, SIZE):
-        yield "phantoms", load_record(record)
+        yield PHANTOMS_NAME, load_record(record)
     with gzip.open(cbook.get_sample_data("s1045.ima.gz", asfileobj=False)) as file:
         yield "head in matplotlib", as_image(np.frombuffer(file.read(), np.uint16).reshape(256, 256))
     if array is not None:
@@ -120,7 +121,14 @@ def main(
         worse = np.mean(gains < -CLEARLY_WORSE, 0)
         cells = (f"{gain:+.3f}, {share:.0%}" for gain, share in zip(np.mean(gains, 0), worse, strict=True))
         print(f"| {name} | {displacement_px:g} | {scores.mean():.2f} ({scores.max():.2f}) | {' | '.join(cells)} |")
-
+    print(f"\n| moved images | number | {shares} | with the gate |")
+    print("|---" * (3 + len(SHARES)) + "|")
+    for title, wanted in (("phantoms", True), ("real heads", False)):
+        moved = [found for (name, px), found in table.items() if px and (name == PHANTOMS_NAME) == wanted]
+        gains = np.concatenate(moved)[:, 1:]
+        lost = np.sum(gains < -CLEARLY_WORSE, 0)
+        cells = (f"{gain:+.4f}, {count}" for gain, count in zip(np.mean(gains, 0), lost, strict=True))
+        print(f"| {title} | {len(gains)} | {' | '.join(cells)} |")
 
 if __name__ == "__main__":
     typer.run(main)
