@@ -41,6 +41,11 @@ def correct(scans: Path, corrected: Path, report: Path) -> int:
     return subprocess.run([str(word) for word in command], check=False).returncode
 
 
+def score(record: dict) -> float:
+    """The motion score in mm; 0 where nothing in the scan holds enough tissue to judge."""
+    return record["motion_score_mm"] or 0.0
+
+
 def main(out: Path) -> None:
     write_scans(out / "scans")
     print("exit status:", correct(out / "scans", out / "corrected", out / "report.html"))
@@ -48,12 +53,12 @@ def main(out: Path) -> None:
     # One line per scan: what was decided, and why where there is no result.
     records = [json.loads(line) for line in (out / "corrected" / "results.jsonl").read_text().splitlines()]
     for record in records:
-        said = record.get("error") or f"motion score {record['motion_score_mm']:.1f} mm, {record['decision']}"
+        said = record.get("error") or record.get("reason") or f"{record['decision']}, {score(record):.1f} mm"
         print(f"{record['scan']:<16} {record['status']:<7} {said}")
 
     # Results that deserve a look first: those that were changed most.
     done = [record for record in records if record["status"] == "done"]
-    for record in sorted(done, key=lambda record: -record["motion_score_mm"]):
+    for record in sorted(done, key=score, reverse=True):
         print("look at", out / "corrected" / record["picture"])
 
     # The same command again goes on where it stopped: finished scans are not corrected again.

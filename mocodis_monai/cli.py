@@ -128,12 +128,14 @@ def correct(
         1.0, min=0, max=1, callback=_finite, help="0: from the codes only; 1: all detail of the input."
     ),
     guidance: float | None = typer.Option(
-        None, min=0, max=1, callback=_finite, help="Weight of the prior. Default: the network's."
+        None, min=0, max=1, callback=_finite, help="Weight of the prior. Default: the network's; 0 if released."
     ),
     phase_encode_axis: Axis = typer.Option(
         Axis.auto, help="Axis of the image that the ghosts run along: slices are cut along another. auto: the header's."
     ),
-    slice_axis: Axis = typer.Option(Axis.auto, help="Axis across the slices; auto: from the voxel size."),
+    slice_axis: Axis = typer.Option(
+        Axis.auto, help="Axis across the slices. auto: a DICOM series' own, else that of the largest voxels."
+    ),
     weights: Path | None = typer.Option(None, help="Checkpoint. Default: the one that comes with MoCoDis."),
     device: Device = typer.Option(Device.auto, help="auto: the GPU if there is one."),
     jobs: int = typer.Option(1, min=1, help="Scans at once. Each takes the memory of one."),
@@ -172,7 +174,7 @@ def simulate(
     phase_encode_axis: int = typer.Option(1, min=0, max=2, help="Phase-encode axis of the file."),
     seed: int = typer.Option(1, min=0, max=2**32 - 1, help="The same seed gives the same motion."),
     num_shots: int | None = typer.Option(
-        None, min=2, help="Shots of the acquisition. Default: the simulator's."
+        None, min=2, help="Shots of the acquisition. Default: 4 to 32, drawn from the seed."
     ),
     line_order: LineOrder = typer.Option(LineOrder.interleaved, help="Order of the phase-encode lines."),
     target: Path | None = typer.Option(None, help="Also write the co-registered motion-free volume."),
@@ -256,7 +258,9 @@ def evaluate(
 @manifests.command()
 def build(
     folder: Path = typer.Argument(..., metavar="FOLDER", help="A flat folder of NIfTI files, or a BIDS tree."),
-    out: Path = typer.Option(Path("manifest.json"), metavar="FILE", help="The manifest. What it says already stays."),
+    out: Path = typer.Option(
+        Path("manifest.json"), metavar="FILE", help="The manifest. One that is there is extended; its entries stay."
+    ),
     validation: float = typer.Option(
         0.1, min=0, max=1, callback=_finite, help="Share of the subjects to watch a training on."
     ),

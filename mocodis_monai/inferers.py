@@ -18,8 +18,8 @@ LEFT_ALONE = "left alone"
 LEAST_TISSUE = 0.25
 """Tissue of a slice, as a share of the fullest one's, from which on it is judged.
 
-Training showed slices with enough to see alone: of those with less, most are held for moved in a still head (python -m
-benchmarks.still_volumes)."""
+Training showed slices with enough to see alone: of those with less, some are held for moved in a still head, and with
+motion the correction gains nothing (python -m benchmarks.still_volumes)."""
 
 
 class VolumeCorrection(NamedTuple):

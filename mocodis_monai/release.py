@@ -19,7 +19,7 @@ from mocodis_monai.data.files import staged
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 
-RELEASED_SHA256 = "81d4272f8a06fa8426acbd0da2582f4534a3a634a65d413bb89d7774a5517e75"
+RELEASED_SHA256 = "28bfec83c6a8b19e5c78407818878a268274a17df65b70986bade6fc83b7031b"
 """Of the weights whose training the model card and ``train_release.yaml`` tell: of no others is it known what they have
 seen, wherever they lie."""
 
