@@ -130,5 +130,6 @@ def main(
         cells = (f"{gain:+.4f}, {count}" for gain, count in zip(np.mean(gains, 0), lost, strict=True))
         print(f"| {title} | {len(gains)} | {' | '.join(cells)} |")
 
+
 if __name__ == "__main__":
     typer.run(main)

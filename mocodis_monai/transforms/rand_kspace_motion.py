@@ -205,12 +205,14 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         Of several images that are acquired during one motion, give each its ``image_number``, and noise of its own.
         """
         image = as_image(img, self.spacing_mm)
-        check_channel_first(image, image.ndim - 1, ())  # those too that do not move: better at once than one day
         if randomize:
             self.randomize(image)
         if self.motion is not None:
             self.motion.scan = self.motion.scan._replace(image_number=image_number)
             return self.motion.simulate(image, with_target)
+        # Those too that do not move: better refused at once than on the day that one moves.
+        named = [axis for axes in self.phase_encode_axis or () for axis in as_axes(axes)]
+        check_channel_first(image, image.ndim - 1, named)
         still = image.to(image.dtype.to_complex()) if self.complex_output else image
         return MotionSample(attach(still, NO_MOTION), image.clone() if with_target else None, dict(NO_MOTION))
 

@@ -45,6 +45,12 @@ def test_a_bad_image_is_refused_with_the_first_call_and_not_when_one_moves_some_
         RandKSpaceMotion(prob=0.0)(image)
 
 
+@pytest.mark.parametrize("axes", [2, [0, 2], [(0, 2)]])
+def test_so_is_a_phase_encode_axis_that_the_image_does_not_have(axes):
+    with pytest.raises(ValueError, match="phase_encode_axis: got 2"):
+        RandKSpaceMotion(prob=0.0, phase_encode_axis=axes)(torch.rand(1, 8, 8))
+
+
 def test_a_voxel_size_for_another_number_of_axes_is_refused():
     with pytest.raises(ValueError, match="spacing_mm: got"):
         RandKSpaceMotion(prob=1.0, spacing_mm=(1.0, 1.0))(torch.rand(1, 12, 12, 12))
