@@ -35,7 +35,9 @@ def _coefficients(path: str) -> np.ndarray:
     return spline_filter(read_canonical(path).data, order=3, output=np.float32)
 
 
-def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarray:
+def random_plane(
+    path: str | Path, seed: int, size: tuple[int, int], min_foreground: float = MIN_FOREGROUND
+) -> np.ndarray:
     """A random plane through the volume at ``path``, (H, W) float32 in the volume's unit, not negative.
 
     The pixel is 1 / zoom times the volume's smallest voxel size, or more where the volume is more than 256 voxels wide
@@ -45,6 +47,7 @@ def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarr
         path: a NIfTI volume.
         seed: the plane; the same arguments give the same plane.
         size: rows and columns.
+        min_foreground: share of the plane above 5 % of the volume's ``foreground_scale``, at least.
 
     Raises:
         InputError: the file is unfit, or its object too small for planes of this size.
@@ -56,10 +59,10 @@ def random_plane(path: str | Path, seed: int, size: tuple[int, int]) -> np.ndarr
         points = _draw_points(volume.data.shape, volume.spacing_mm, size, rng)
         plane = map_coordinates(_coefficients(str(path)), points, order=3, prefilter=False, cval=0.0)
         plane = np.maximum(plane, 0, dtype=np.float32)
-        if (plane > threshold).mean() >= MIN_FOREGROUND:
+        if (plane > threshold).mean() >= min_foreground:
             return plane
     raise InputError(
-        f"{path}: {_TRIES} random planes of {size[0]} x {size[1]} pixels had under {MIN_FOREGROUND:.0%} foreground. "
+        f"{path}: {_TRIES} random planes of {size[0]} x {size[1]} pixels had under {min_foreground:.0%} foreground. "
         "Ask for smaller ones (--image_size 96, say), or leave the scan out."
     )
 

@@ -5,7 +5,7 @@ A record of training twins holds two sources, ``image`` and ``partner``, and a `
 
     {"kind": "phantom", "region": "head", "seed": 7, "size": [128, 128]}
     {"kind": "slice", "path": "/data/t1.nii.gz", "axis": 2, "index": 90}
-    {"kind": "plane", "path": "/data/t1.nii.gz", "seed": 7, "size": [128, 128]}
+    {"kind": "plane", "path": "/data/t1.nii.gz", "seed": 7, "size": [128, 128], "min_foreground": 0.15}
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ import numpy as np
 from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_scale
 from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.phantom import REGIONS
+from mocodis_monai.data.planes import MIN_FOREGROUND
 from mocodis_monai.data.slices import read_canonical
 
 Record = dict[str, Any]
@@ -101,19 +102,21 @@ def twin_records(
     volumes: Sequence[str | Path] = (),
     volume_share: float = 0.0,
     volume_block: int | None = None,
+    min_foreground: float = MIN_FOREGROUND,
 ) -> list[Record]:
     """Two anatomies each, ``image`` and ``partner``, to be moved by the same trajectory, and the sample's ``seed``.
 
     An anatomy is a phantom of a random region, or for ``volume_share`` of them a random plane of a random volume.
     Opening a volume takes far longer than cutting a plane: with ``volume_block``, so many records in a row draw from
-    the same two volumes, so that simulating them in their order opens each volume once.
+    the same two volumes, so that simulating them in their order opens each volume once. ``min_foreground`` is the share
+    of a plane that must show something.
 
     Raises ValueError for a region that is not in ``REGIONS``, or none, and for a share of no volumes.
     """
     _check_regions(regions)
     if volume_share > 0 and not volumes:
         raise ValueError(f"volume_share is {volume_share} and volumes is empty. Name volumes, or set it to 0.")
-    records = []
+    records, plane = [], {"kind": "plane", "min_foreground": min_foreground}
     for seed in range(first_seed, first_seed + num_records):
         rng = np.random.default_rng((21, seed))
         near = volumes
@@ -125,7 +128,7 @@ def twin_records(
             from_volume = rng.random() < volume_share
             names: Sequence[str | Path] = near if from_volume else regions
             name = str(names[int(rng.integers(len(names)))])
-            where = {"kind": "plane", "path": name} if from_volume else {"kind": "phantom", "region": name}
+            where = plane | {"path": name} if from_volume else {"kind": "phantom", "region": name}
             anatomies[key] = {**where, "seed": 2 * seed + number, "size": [int(n) for n in size]}
         records.append({**anatomies, "seed": seed, "subject": f"twins_{seed}"})
     return records

@@ -6,6 +6,7 @@ honoured). The physics they apply lives in :mod:`mocodis_monai.motion`.
 
 from .kspace_motion import KSpaceMotion, MotionSample
 from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMotionDict
+from .lesions import RandLesionsd
 from .noise import RandThermalNoised
 from .rand_kspace_motion import OutOfReachError, RandKSpaceMotion
 from .scan import EchoTrain, ReceiverOptions
@@ -29,6 +30,7 @@ __all__ = [
     "RandKSpaceMotionDict",
     "RandKSpaceMotiond",
     "RandLayersd",
+    "RandLesionsd",
     "RandTextured",
     "RandThermalNoised",
     "RandZeroFilld",

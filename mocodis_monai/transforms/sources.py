@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.phantom import make_phantom
-from mocodis_monai.data.planes import random_plane
+from mocodis_monai.data.planes import MIN_FOREGROUND, random_plane
 from mocodis_monai.data.slices import read_slice
 
 __all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
@@ -71,7 +71,8 @@ def _load(source: Mapping[str, Any]) -> MetaTensor:
         orientation = "".join(letter for axis, letter in enumerate("RAS") if axis != source["axis"])
         return _meta_tensor(image, (*cut.spacing_mm, cut.thickness_mm), orientation, name)
     if kind == "plane":
-        plane = random_plane(source["path"], source["seed"], tuple(source["size"]))
+        least = source.get("min_foreground", MIN_FOREGROUND)
+        plane = random_plane(source["path"], source["seed"], tuple(source["size"]), least)
         image = torch.from_numpy(plane / np.float32(foreground_scale(plane)))[None]
         # A tilted and mirrored plane has no directions of its own; a pixel counts as a millimetre.
         return _meta_tensor(image, (1.0, 1.0, 1.0), "PL", f"{stem(source['path'])}_plane{source['seed']}")

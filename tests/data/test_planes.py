@@ -38,6 +38,18 @@ def test_planes_hold_enough_of_the_object(path):
         assert (plane > 0.04 * 100).mean() >= MIN_FOREGROUND
 
 
+def test_asked_for_less_some_planes_show_less(tmp_path):
+    cube = np.zeros((40, 40, 40), np.float32)
+    cube[10:28, 12:30, 11:29] = 100
+    nib.save(nib.Nifti1Image(cube, np.eye(4)), tmp_path / "cube.nii")
+    shown = {
+        least: [(random_plane(tmp_path / "cube.nii", seed, (40, 40), least) > 5).mean() for seed in range(40)]
+        for least in (0.03, MIN_FOREGROUND)
+    }
+    assert min(shown[MIN_FOREGROUND]) >= MIN_FOREGROUND
+    assert 0.03 <= min(shown[0.03]) < MIN_FOREGROUND
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_plane_is_the_object_at_its_points(path, seed):
     # The plane that is drawn first is the one that is kept, as here nearly all is foreground.
