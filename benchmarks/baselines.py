@@ -44,6 +44,7 @@ from mocodis_monai.evaluation import (
     cells_of,
     evaluate_cells,
 )
+from mocodis_monai.motion import band_of
 from mocodis_monai.networks.gate import RESIDUAL_SHARE
 from mocodis_monai.release import load_corrector
 from mocodis_monai.report.evaluation import EvaluationFiles, save_evaluation
@@ -91,8 +92,9 @@ def compare(
     knobs: dict[str, Any] | None = None,
     codes: Path | None = None,
     baselines: Sequence[str] = BASELINES,
+    table: Path | None = None,
 ) -> EvaluationFiles:
-    """Train what is not trained yet, evaluate all, and write the table into ``out``."""
+    """Train into ``out`` what is not trained yet, evaluate all, and write the table into ``table``, else there too."""
     networks = (OURS, *(name for name in baselines if name in TARGETS))
     trained = {name: train(name, steps, out, configs, knobs, codes) for name in networks}
     methods = methods_of(trained, AUTOFOCUS in baselines, weights)
@@ -104,7 +106,7 @@ def compare(
         "training_cpu_s": {f"{TITLES[name]}, share {SHARES[0]:g}": x.seconds for name, x in trained.items()},
         "seconds_per_volume": {method.name: seconds_per_volume(method) for method in methods},
     }
-    return save_evaluation(evaluate_cells(cells_of(grid), methods, about, progress=True), out)
+    return save_evaluation(evaluate_cells(cells_of(grid), methods, about, progress=True), table or out)
 
 
 def knobs_of(assignments: Sequence[str]) -> dict[str, Any]:
@@ -123,6 +125,21 @@ def knobs_of(assignments: Sequence[str]) -> dict[str, Any]:
     return knobs
 
 
+def part_of(grid: Grid, severities: Sequence[str], num_subjects: int | None) -> Grid:
+    """``grid`` with the ``severities`` alone, if any are named, and as many subjects in each cell.
+
+    Raises:
+        typer.BadParameter: a severity is not in the grid.
+    """
+    bands = {band_of(displacement_mm): displacement_mm for displacement_mm in grid.displacements_mm}
+    if not set(bands) >= set(severities):
+        raise typer.BadParameter(f"got {list(severities)}; allowed are {', '.join(bands)}.", param_hint="--severity")
+    return grid._replace(
+        displacements_mm=tuple(bands[name] for name in severities or bands),
+        num_subjects=num_subjects or grid.num_subjects,
+    )
+
+
 def main(
     steps: int = typer.Option(..., min=8, help="Optimiser steps of each network."),
     out: Path = typer.Option(..., help="Folder for checkpoints and for the table; give it again to go on."),
@@ -132,6 +149,9 @@ def main(
     knob: list[str] = typer.Option([], "--set", help="A knob of the configs, such as image_size=96; again for more."),
     quick: bool = typer.Option(False, "--quick", help="The quick grid."),
     baseline: list[str] = typer.Option(list(BASELINES), help="unet, restormer or autofocus, again for more. All."),
+    severity: list[str] = typer.Option([], help="Severities of the grid, such as severe; again for more. All."),
+    subjects: int = typer.Option(None, min=1, help="Subjects in each cell of the grid. Six, with --quick two."),
+    table: Path = typer.Option(None, help="Folder for the table. Default: that of --out."),
     only: str = typer.Option(None, help="Train one of ours, unet, restormer and stop there."),
 ) -> None:
     """Train, evaluate and write report.html, table.md, summary.json and cases.csv."""
@@ -143,7 +163,8 @@ def main(
     if only is not None:
         print(train(only, steps, out, config, given, codes))
         return
-    for path in compare(out, steps, builtin_grid(quick), weights, config, given, codes, baseline):
+    grid = part_of(builtin_grid(quick), severity, subjects)
+    for path in compare(out, steps, grid, weights, config, given, codes, baseline, table):
         print(path)
 
 

@@ -23,10 +23,10 @@ from benchmarks.baseline_methods import (
     restormer,
 )
 from benchmarks.baseline_training import train
-from benchmarks.baselines import compare, knobs_of
+from benchmarks.baselines import compare, knobs_of, part_of
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation import Case, Cell, Grid
+from mocodis_monai.evaluation import Case, Cell, Grid, builtin_grid
 from mocodis_monai.losses import CorrectionLoss, foreground_structural_loss, structural_loss
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks import MotionCorrector
@@ -223,5 +223,16 @@ def test_the_table_has_ours_and_every_baseline(tmp_path):
     report, table = files.report.read_text(), files.table.read_text()
     assert all(name in report and name in table for name in summary["methods"][1:])
     assert "training in processor minutes" in table
-    alone = json.loads(compare(tmp_path, 8, grid, knobs=TINY, baselines=("unet",)).summary.read_text())
+    apart = compare(tmp_path, 8, grid, knobs=TINY, baselines=("unet",), table=tmp_path / "apart")
+    assert apart.summary.parent == tmp_path / "apart" and json.loads(files.summary.read_text()) == summary
+    alone = json.loads(apart.summary.read_text())
     assert alone["methods"] == ["uncorrected", *rows[:4], "ours, --weights"]
+
+
+def test_a_part_of_the_grid():
+    grid = builtin_grid()
+    part = part_of(grid, ["severe", "mild"], 24)
+    assert (part.displacements_mm, part.num_subjects, part.regions) == ((3.5, 0.75), 24, grid.regions)
+    assert part_of(grid, [], None) == grid
+    with pytest.raises(typer.BadParameter, match="allowed are mild, moderate, severe, extreme"):
+        part_of(grid, ["strong"], None)
