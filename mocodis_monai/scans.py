@@ -18,8 +18,8 @@ from mocodis_monai.data.dicom_files import dicom_files, is_dicom_name
 from mocodis_monai.data.dicom_series import Series, series_of
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, leads_nowhere, stem
 from mocodis_monai.data.folders import folders_in, is_within
-from mocodis_monai.data.intensity import check_no_labels
-from mocodis_monai.data.nifti import Volume, is_result, read_volume, write_volume
+from mocodis_monai.data.nifti import Volume, write_volume
+from mocodis_monai.data.nifti_kinds import CORRECTED_ALREADY, read_scanned
 from mocodis_monai.errors import InputError, NotAScanError
 from mocodis_monai.ledger import FILE_NAME
 
@@ -117,10 +117,7 @@ def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
     """
     if scan.is_dicom:
         return _read_dicom(scan, max_bytes)
-    volume = read_volume(scan.source, max_bytes)
-    if is_result(volume):
-        raise _corrected_already(scan, "image")
-    check_no_labels(scan.source, volume.data)
+    volume = read_scanned(scan.source, max_bytes)
     like = volume._replace(data=np.empty(0))
 
     def write(path: Path, values: Any, decision: str, method: str) -> Path:
@@ -132,17 +129,13 @@ def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
     return Image(volume.data, volume.affine, volume.spacing_mm, volume.phase_encode_axis, None, write, write_map)
 
 
-def _corrected_already(scan: Scan, what: str) -> NotAScanError:
-    message = f"{scan.source}: MoCoDis has corrected this already. Give the {what} that it was made from."
-    return NotAScanError(message, "corrected already")
-
-
 def _read_dicom(scan: Scan, max_bytes: int) -> Image:
     if scan.output.is_dir() and not is_derived(scan.output):  # of an earlier run it is replaced
         check_output_dir(scan.output, scan.source)
     series = read_dicom(scan.source, scan.files, max_bytes)
     if is_ours(series.frames[0].path):
-        raise _corrected_already(scan, "series")
+        message = f"{scan.source}: MoCoDis has corrected this already. Give the series that it was made from."
+        raise NotAScanError(message, CORRECTED_ALREADY)
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm")
     shape = tuple(series.image.shape)

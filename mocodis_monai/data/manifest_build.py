@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +28,16 @@ from mocodis_monai.data.manifest import (
     read_manifest,
     unpaired,
 )
-from mocodis_monai.data.nifti import read_volume, stem
-from mocodis_monai.errors import InputError
+from mocodis_monai.data.nifti import stem
+from mocodis_monai.data.nifti_kinds import read_scanned
+from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = ["BuiltManifest", "Shares", "assign_splits", "build_manifest", "counted"]
 
 _MOVED_WORD = re.compile(r"(head)?(moved|moving|motion)\d*", re.IGNORECASE)
 _STILL_WORD = re.compile(r"still\d*", re.IGNORECASE)
 _MOST_NAMED = 3
+_OTHER_NAMES = "by their BIDS name (no anatomical image, or no magnitude)"
 
 
 class Shares(NamedTuple):
@@ -51,13 +54,13 @@ class BuiltManifest(NamedTuple):
         manifest: as it can be read again.
         num_known: subjects that the file named before, and that kept their split.
         num_away: files that it named before and that are not there now.
-        num_left_out: files of the folder that are no scans to work with.
+        left_out: how many NIfTI files of the folder are no scans, by kind.
     """
 
     manifest: Manifest
     num_known: int
     num_away: int
-    num_left_out: int
+    left_out: dict[str, int]
 
 
 def build_manifest(
@@ -89,7 +92,7 @@ def build_manifest(
             for two subjects in two splits; ``out`` is of another folder, or cannot be written.
     """
     folder, out, shares = Path(folder), Path(out), Shares(validation, test)
-    files, num_left_out = _find(folder)
+    files, left_out = _find(folder)
     check_outputs([out])
     _check_names(files, out, folder)
     before = _entries_before(out, folder)
@@ -97,10 +100,13 @@ def build_manifest(
     for entry in entries:
         entry["subject"] = str(entry["subject"])
     known = {str(entry["subject"]): str(entry["split"]) for entry in before.values()}
-    splits = assign_splits((entry["subject"] for entry in entries), shares, seed, known, str(folder))
-    checksums = _checksums(files, progress)
-    for entry, checksum in zip(entries, checksums):
-        entry |= {"split": splits[entry["subject"]], "sha256": checksum}
+    split = partial(assign_splits, shares=shares, seed=seed, known=known, source=str(folder))
+    split(entry["subject"] for entry in entries)  # what is wrong with the shares is said before the files are read
+    checksums = _checksums(files, progress, left_out)
+    entries = [entry | {"sha256": checksum} for entry, checksum in zip(entries, checksums) if checksum]
+    splits = split(entry["subject"] for entry in entries)
+    for entry in entries:
+        entry["split"] = splits[entry["subject"]]
     check_sides(out, [_scan_of(entry, folder) for entry in entries])
     here = {entry["path"] for entry in entries}
     away = [{**entry, "split": known[str(entry["subject"])]} for path, entry in before.items() if path not in here]
@@ -109,7 +115,7 @@ def build_manifest(
         content["away"] = sorted(away, key=lambda entry: entry["path"])
     with staged(out) as (temporary,):
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), len(away), num_left_out)
+    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), len(away), dict(left_out))
 
 
 def counted(built: BuiltManifest) -> list[str]:
@@ -126,8 +132,9 @@ def counted(built: BuiltManifest) -> list[str]:
         lines.append(f"{built.num_known} subjects were in the manifest before and keep their split.")
     if built.num_away:
         lines.append(f"{built.num_away} files of the manifest before are not there now; it keeps what it said of them.")
-    if built.num_left_out:
-        lines.append(f"{built.num_left_out} other NIfTI files are left out (not anatomical images, or not magnitude).")
+    if built.left_out:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(built.left_out.items()))
+        lines.append(f"{sum(built.left_out.values())} other NIfTI files are left out: {kinds}.")
     return [line.rstrip() for line in lines]
 
 
@@ -174,13 +181,13 @@ def _wanted(count: int, shares: Shares, source: str) -> dict[str, int]:
     return wanted
 
 
-def _find(folder: Path) -> tuple[list[Path], int]:
-    """The scans of a folder, and how many NIfTI files beside them are left out."""
+def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The scans of a folder, and how many NIfTI files beside them are left out, by kind."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a folder with .nii or .nii.gz files, or a BIDS tree.")
     people = sorted(child for child in folder.glob("sub-*") if child.is_dir())
     if not people:
-        return [Path(record["image"]) for record in list_volumes(folder)], 0
+        return [Path(record["image"]) for record in list_volumes(folder)], Counter()
     found = [here / name for person in people for here, names in folders_in(person) for name in names]
     images = [path for path in found if is_image_name(path)]
     scans = [path for path in images if path.parent.name == "anat" and is_scan_name(path)]
@@ -193,7 +200,7 @@ def _find(folder: Path) -> tuple[list[Path], int]:
         person = scan.relative_to(folder).parts[0]
         if stem(scan).split("_")[0] != person:
             raise InputError(f"{scan}: lies in the folder of {person}, but its name says otherwise. Rename or move it.")
-    return scans, len(images) - len(scans)
+    return scans, +Counter({_OTHER_NAMES: len(images) - len(scans)})
 
 
 def _check_names(files: Iterable[Path], out: Path, folder: Path) -> None:
@@ -235,18 +242,29 @@ def _subject(file: Path, pattern: str | None) -> tuple[str, str]:
     return subject, f"{name[: found.start()]}_{name[found.end() :]}"
 
 
-def _checksums(files: list[Path], progress: bool) -> list[str]:
-    """SHA-256 of each file, once it was read as training will read it."""
-    checksums, unfit = [], []
+def _checksums(files: list[Path], progress: bool, left_out: Counter[str]) -> list[str | None]:
+    """SHA-256 of each file, once it was read as training will read it; None if it is no scan, ``left_out`` by kind.
+
+    Raises:
+        InputError: a file is unfit, or all are no scans.
+    """
+    checksums: list[str | None] = []
+    unfit, reason = [], ""
     for file in tqdm(files, desc="reading scans", unit="scan", disable=not progress):
         try:
-            read_volume(file)
+            read_scanned(file)
             checksums.append(sha256_of([file]))
+        except NotAScanError as error:
+            left_out[error.kind] += 1
+            checksums.append(None)
+            reason = str(error)
         except (InputError, OSError) as error:
             unfit.append(str(error))
     if unfit:
         named = " | ".join(unfit[:_MOST_NAMED]) + (" | ..." if len(unfit) > _MOST_NAMED else "")
         raise InputError(f"{len(unfit)} of {len(files)} scans are unfit; mend them or move them away: {named}")
+    if not any(checksums):
+        raise InputError(f"none of {len(files)} files is a scan. The last one: {reason}")
     return checksums
 
 

@@ -102,7 +102,7 @@ def test_a_flat_folder_becomes_a_manifest_that_training_and_evaluation_read(tmp_
     assert (len(of_training), len(of_validation), len(of_test)) == (7, 1, 2)
     everything = {str(path) for path in (tmp_path / "scans").iterdir()}
     assert of_training | of_validation | of_test == everything and len(everything) == 10
-    assert (built.num_known, built.num_left_out, len(built.manifest.scans)) == (0, 0, 10)
+    assert (built.num_known, built.left_out, len(built.manifest.scans)) == (0, {}, 10)
 
 
 def test_built_again_with_more_scans_nobody_changes_sides_and_hand_edits_stay(tmp_path):
@@ -176,7 +176,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path):
 
 def test_a_bids_tree_gives_its_anatomical_scans_in_pairs(tmp_path):
     built = build_manifest(bids(tmp_path / "study"), tmp_path / "own.json", validation=0, test=1)
-    assert built.num_left_out == 4  # a mask, two phase images, a functional series; derivatives are not looked at
+    assert list(built.left_out.values()) == [4]  # a mask, two phase images, a functional series; no derivatives
     assert len(built.manifest.scans) == 10
     scans = read_scans(tmp_path / "own.json")
     pairs = {pair.moved.name: pair.still and pair.still.name for pair in scans.real}
@@ -239,10 +239,10 @@ def elsewhere(folder: Path) -> Path:
     return folder
 
 
-def with_series(folder: Path) -> Path:
-    """A functional series and an empty image among the scans."""
-    nib.save(nib.Nifti1Image(np.ones((3, 3, 3, 2), np.float32), np.eye(4)), flat(folder) / "p01_bold.nii.gz")
-    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), folder / "p02_blank.nii.gz")
+def with_blanks(folder: Path) -> Path:
+    """Two empty images among the scans."""
+    for name in ("p01_blank", "p02_blank"):
+        nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), flat(folder) / f"{name}.nii.gz")
     return folder
 
 
@@ -264,7 +264,7 @@ def misfiled(folder: Path) -> Path:
         (twice, [], "hold the same, and are in the splits"),
         (edited, [], "in the splits"),
         (elsewhere, [], "the manifest of another folder"),
-        (with_series, [], r"2 of 12 scans are unfit.*p01_bold.*4D.*p02_blank.*all values are zero"),
+        (with_blanks, [], r"2 of 12 scans are unfit.*p01_blank.*p02_blank.*all values are zero"),
         (misfiled, [], "lies in the folder of sub-3"),
         (flat, ["--out", "own.txt"], "must end in .json"),
     ],
