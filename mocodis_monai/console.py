@@ -13,10 +13,21 @@ from rich.table import Column, Table
 from mocodis_monai.batch import Outcome
 from mocodis_monai.errors import printable
 
-__all__ = ["print_table", "progress_bar"]
+__all__ = ["print_table", "progress_bar", "searching"]
 
 MAX_ROWS = 60
 _SPEED_OVER_S = 600.0  # scans may take minutes: an average over less would jump
+
+
+@contextmanager
+def searching(shown: bool = True) -> Iterator[None]:
+    """Say on stderr, if ``shown`` and a terminal, that scans are searched for: in a large archive it takes minutes."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield
+        return
+    with console.status("searching for scans"):
+        yield
 
 
 @contextmanager

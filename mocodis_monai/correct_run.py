@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mocodis_monai.batch import Outcome, correct_scans, kinds_of
 from mocodis_monai.cohort import gather, share_of, together
-from mocodis_monai.console import print_table, progress_bar
+from mocodis_monai.console import print_table, progress_bar, searching
 from mocodis_monai.correction import ScanCorrector, Settings, results_of
 from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
 from mocodis_monai.data.folders import is_same, is_within
@@ -63,7 +63,8 @@ def run_correction(request: Request) -> int:
 
 
 def _run(request: Request) -> int:
-    scans = find_scans(request.source, request.output)
+    with searching(shown=rank() == 0):
+        scans = find_scans(request.source, request.output)
     many = scans[0].output != request.output
     folder = request.output if many else request.output.parent
     if many and request.picture:
