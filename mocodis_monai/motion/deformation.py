@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .blocks import PIXELS_AT_A_TIME
+from .full_precision import at_full_precision
 from .spline import resample, spline_coefficients
 
 PROFILES = ("flat", "bump", "ramp")
@@ -106,6 +107,7 @@ def from_numbers(numbers: dict[str, Any]) -> Deformation:
     return deformation
 
 
+@at_full_precision
 def deform(image: Tensor, deformation: Deformation, shots: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     """The object as it is in each of the shots; nothing comes in from outside the field of view.
 

@@ -19,6 +19,7 @@ from .acquisition import Acquisition, check_acquisition
 from .blocks import PIXELS_AT_A_TIME, matters
 from .deformation import Deformation, deform
 from .fourier import encode_lines, unit_phasor
+from .full_precision import at_full_precision
 from .hybrid import (
     Scan,
     assemble,
@@ -36,6 +37,7 @@ from .rotation import encode_rotated
 from .trajectory import RigidTrajectory, check_trajectory, is_still, rotation_matrices
 
 
+@at_full_precision
 def simulate_motion(
     image: Tensor,
     motion: RigidTrajectory | Deformation,

@@ -17,6 +17,7 @@ from .acquisition import Acquisition
 from .deformation import Deformation, deform
 from .forward import magnitude, move_image, simulate_motion
 from .fourier import unit_phasor
+from .full_precision import at_full_precision
 from .severity import line_energy, mean_deformation, mean_pose, shot_weights
 from .trajectory import RigidTrajectory, is_still, rotation_angles_deg, rotation_matrices
 
@@ -46,6 +47,7 @@ class CoregisteredTarget(NamedTuple):
     deformation: Deformation | None = None
 
 
+@at_full_precision
 def coregistered_target(
     clean: Tensor,
     moved: Tensor,

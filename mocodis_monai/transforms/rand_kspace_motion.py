@@ -28,6 +28,7 @@ from mocodis_monai.motion import (
     scale_motion,
     scale_to_displacement,
 )
+from mocodis_monai.motion.full_precision import at_full_precision
 from mocodis_monai.motion.reference import held_in_place, without_mean
 from mocodis_monai.motion.severity import excursion_mm
 
@@ -197,6 +198,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         """Return the moved image, or the image itself where no motion was drawn."""
         return self.simulate(img, randomize=randomize).image
 
+    @at_full_precision
     def simulate(
         self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True, image_number: int = 0
     ) -> MotionSample:
