@@ -12,13 +12,16 @@ from mocodis_monai.networks.fidelity_branch import FidelityBranch
 WEIGHT_DECAY = 1e-4
 
 
-def muon_groups(branch: FidelityBranch) -> list[dict[str, Any]]:
+def muon_groups(branch: FidelityBranch, *others: nn.Module) -> list[dict[str, Any]]:
     """Parameter groups of ``branch`` for ``pytorch_optimizer.Muon``.
 
-    What touches the image or leaves the branch steps by AdamW: see :func:`groups_around`.
+    What touches the image or leaves the branch steps by AdamW (see :func:`groups_around`), and so do all weights of the
+    ``others``, such as the prior, where they are trained too.
     """
     outer = [branch.to_full[0], branch.drawn_in, branch.coarse_logits, branch.fine_logits, branch.detail]
-    return groups_around(branch, [*outer, branch.score_head, branch.to_residual])
+    by_muon, by_adamw = groups_around(branch, [*outer, branch.score_head, branch.to_residual])
+    by_adamw["params"] += [weight for module in others for weight in module.parameters()]
+    return [by_muon, by_adamw]
 
 
 def groups_around(network: nn.Module, outer: Iterable[nn.Module]) -> list[dict[str, Any]]:

@@ -33,6 +33,20 @@ def test_every_weight_of_the_branch_is_in_one_group(branch):
     assert len(kernels) + len(others) == len(list(branch.parameters()))
 
 
+def test_the_prior_steps_by_adamw_where_it_has_gradients(small_corrector):
+    network = small_corrector()
+    kernels, others = (set(group["params"]) for group in muon_groups(network.fidelity_branch, network.prior))
+    assert kernels | others == {*network.fidelity_branch.parameters(), *network.prior.parameters()}
+    assert kernels.isdisjoint(network.prior.parameters())
+    optimizer = Muon(muon_groups(network.fidelity_branch, network.prior), lr=LEARNING_RATE)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    for weight in network.fidelity_branch.parameters():
+        weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    moved = {name for name, weight in network.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {name for name in before if name.startswith("fidelity_branch")}
+
+
 def test_what_touches_the_image_or_leaves_the_branch_is_not_orthogonalised(branch):
     kernels = set(muon_groups(branch)[0]["params"])
     assert all(weight.ndim > 1 for weight in kernels)
