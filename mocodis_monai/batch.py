@@ -156,7 +156,8 @@ def _correct(run: _Run, scan: Scan, record: dict[str, Any], share: _Share) -> Ou
     except _Stopped:
         raise
     except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
-        return Outcome(scan, {**kept, **_refusal(run, scan, error)}, False)
+        left = run.ledger.left(scan.output)
+        return Outcome(scan, {**kept, **_refusal(run, scan, error), **({"left": left} if left else {})}, False)
 
 
 def _check_strangers(run: _Run, scan: Scan, results: Mapping[str, Path]) -> None:

@@ -171,7 +171,9 @@ def simulate(
     out: Path = typer.Argument(..., metavar="OUT", help="Volume with motion to write, .nii or .nii.gz."),
     family: Family = typer.Option(..., help="Kind of motion."),
     displacement_mm: float = typer.Option(3.0, min=0, callback=_finite, help="Displacement score to reach, in mm."),
-    phase_encode_axis: int = typer.Option(1, min=0, max=2, help="Phase-encode axis of the file."),
+    phase_encode_axis: int | None = typer.Option(
+        None, min=0, max=2, help="Phase-encode axis of the file. Default: the header's (dim_info), else 1."
+    ),
     seed: int = typer.Option(1, min=0, max=2**32 - 1, help="The same seed gives the same motion."),
     num_shots: int | None = typer.Option(
         None, min=2, help="Shots of the acquisition. Default: 4 to 32, drawn from the seed."
@@ -183,7 +185,7 @@ def simulate(
     """Put simulated motion into a clean volume, through its k-space."""
     from mocodis_monai.data.files import EXTENSIONS, check_outputs, staged
     from mocodis_monai.data.nifti import read_volume, write_volume
-    from mocodis_monai.simulation import simulate_volume
+    from mocodis_monai.simulation import simulate_volume, with_phase_encode_axis
 
     outputs = {"with motion": out, "target": target, "trajectory": trajectory_out}
     paths = {name: path for name, path in outputs.items() if path is not None}
@@ -198,7 +200,10 @@ def simulate(
     }
     if num_shots is not None:
         options["num_shots"] = num_shots
+    if phase_encode_axis is None:
+        phase_encode_axis = 1 if volume.phase_encode_axis is None else volume.phase_encode_axis
     moved, registered, motion = simulate_volume(volume, phase_encode_axis, seed, options)
+    volume = with_phase_encode_axis(volume, phase_encode_axis)
     with staged(*paths.values()) as temporaries:
         staged_at = dict(zip(paths, temporaries))
         write_volume(staged_at["with motion"], moved, like=volume, what="simulated motion")

@@ -123,18 +123,24 @@ class Ledger:
             return None
         return record if record.get("sha256") == self.checksums(record) else None
 
-    def names(self, output: Path, path: Path) -> bool:
-        """Whether ``path`` is named among the results of the scan with this ``output`` when it was corrected last."""
+    def left(self, output: Path) -> dict[str, str]:
+        """SHA-256 of each result that was made of the scan with this ``output`` when it was corrected last, by path."""
         record = self._records.get(self.key(output), {})
-        return record.get("status") == DONE and self.key(path) in [record.get(name) for name in RESULTS]
+        if record.get("status") != DONE:
+            return dict(record.get("left") or {})
+        checksums = record.get("sha256") or {}
+        return {record[name]: checksums[name] for name in RESULTS if record.get(name) and checksums.get(name)}
+
+    def names(self, output: Path, path: Path) -> bool:
+        """Whether ``path`` is among the results of the scan with this ``output`` when it was corrected last."""
+        return self.key(path) in self.left(output)
 
     def remove_stale(self, results: Mapping[str, Path]) -> None:
         """Remove what an earlier run made beside the output of a scan and this one did not: it shows another result."""
-        before = self._records.get(self.key(results["output"]), {})
         made = {self.key(path) for path in results.values()}
-        for name in (name for name in RESULTS if before.get(name) and before[name] not in made):
-            path = self.folder / str(before[name])
-            if path.is_file() and (before.get("sha256") or {}).get(name) == _checksum(path):
+        for name, checksum in self.left(results["output"]).items():
+            path = self.folder / name
+            if name not in made and path.is_file() and _checksum(path) == checksum:
                 path.unlink()
 
     def checksums(self, record: Mapping[str, Any]) -> dict[str, str | None]:

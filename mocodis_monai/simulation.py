@@ -14,7 +14,7 @@ from mocodis_monai.data.nifti import Volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.transforms import RandKSpaceMotiond
 
-__all__ = ["Simulation", "simulate_volume"]
+__all__ = ["Simulation", "simulate_volume", "with_phase_encode_axis"]
 
 
 class Simulation(NamedTuple):
@@ -45,13 +45,18 @@ def simulate_volume(
             f"--phase-encode-axis {phase_encode_axis}: the volume has shape {volume.data.shape}; "
             f"it needs at least two axes longer than 1, and one of them here (one of {kept})."
         )
-    axis = kept.index(phase_encode_axis)
+    axis, lines = kept.index(phase_encode_axis), volume.data.shape[phase_encode_axis]
+    if options.get("num_shots", 0) > lines:
+        raise InputError(
+            f"--num-shots {options['num_shots']}: the volume has {lines} lines along axis {phase_encode_axis}; each "
+            "shot needs one of its own. Give fewer."
+        )
     try:
         transform = RandKSpaceMotiond("image", target_keys="target", prob=1.0, phase_encode_axis=axis, **options)
         result: dict[Any, Any] = transform.set_random_state(seed=seed)(
             {"image": _simulator_image(volume, kept)}
         )
-    except ValueError as error:  # options that do not fit this volume, such as more shots than lines
+    except ValueError as error:  # options that do not fit this volume, such as a displacement out of reach
         raise InputError(f"{volume.path}: {error}") from error
     moved, target = (np.asarray(result[key], dtype=np.float32) for key in ("image", "target"))
     shape = volume.data.shape
@@ -60,6 +65,18 @@ def simulate_volume(
     for name in ("trajectory", "scan"):  # MONAI's meta holds them as text, so that they collate
         motion[name] = json.loads(motion[name]) if motion[name] else {}
     return Simulation(moved.reshape(shape), target.reshape(shape), motion)
+
+
+def with_phase_encode_axis(volume: Volume, axis: int) -> Volume:
+    """The volume with ``axis`` as the phase-encode axis of its header, where a correction looks for it.
+
+    If the header calls it the frequency or slice axis, it changes places with what was the phase-encode axis.
+    """
+    header = volume.header.copy()
+    frequency, phase, across = header.get_dim_info()
+    frequency, across = (phase if place == axis else place for place in (frequency, across))
+    header.set_dim_info(frequency, axis, across)
+    return volume._replace(header=header, phase_encode_axis=axis)
 
 
 def _simulator_image(volume: Volume, kept: list[int]) -> MetaTensor:

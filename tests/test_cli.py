@@ -237,6 +237,34 @@ def test_simulate_is_seeded_and_keeps_the_geometry(shape, tmp_path, monkeypatch,
     assert f"{motion['displacement_mm']:.2f} mm" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("header", "arguments", "written"),
+    [
+        ((None, None, None), (), (None, 1, None)),
+        ((1, 2, 0), (), (1, 2, 0)),
+        ((1, 2, 0), ("--phase-encode-axis", 1), (2, 1, 0)),
+        ((None, 0, 2), ("--phase-encode-axis", 2), (None, 2, 0)),
+    ],
+)
+def test_simulate_takes_the_phase_encode_axis_of_the_header_and_leaves_the_true_one_there(
+    header, arguments, written, tmp_path, monkeypatch
+):
+    image = nib.Nifti1Image(np.random.default_rng(0).random((12, 10, 14), np.float32), np.eye(4))
+    image.header.set_dim_info(*header)
+    nib.save(image, tmp_path / "clean.nii")
+    outputs = (tmp_path / "moved.nii", "--trajectory-out", tmp_path / "motion.json")
+    assert mocodis(monkeypatch, "simulate", tmp_path / "clean.nii", *outputs, *SIMULATE, *arguments) == 0
+    assert nib.load(tmp_path / "moved.nii").header.get_dim_info() == written
+    assert json.loads((tmp_path / "motion.json").read_text())["phase_encode_axis"] == written[1]
+
+
+def test_simulate_refuses_more_shots_than_lines(scan, tmp_path, monkeypatch, capsys):
+    before = names(tmp_path)
+    arguments = ("--family", "drift", "--num-shots", 5000)
+    assert mocodis(monkeypatch, "simulate", scan, tmp_path / "o.nii.gz", *arguments) == 1
+    assert "--num-shots 5000" in capsys.readouterr().err and names(tmp_path) == before
+
+
 def test_simulate_offers_all_that_the_simulator_knows():
     assert tuple(family.value for family in cli.Family) == FAMILIES
     assert tuple(order.value for order in cli.LineOrder) == LINE_ORDERS

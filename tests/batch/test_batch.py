@@ -161,6 +161,19 @@ def test_a_result_that_was_not_asked_for_before_is_made(study, tmp_path, correct
     assert (out / "a_corrected_uncertainty.nii.gz").is_file()
 
 
+def test_after_a_failure_between_no_map_of_another_image_stays(study, tmp_path, correct):
+    out, scan = tmp_path / "out", study / "a.nii.gz"
+    assert correct(study, out, "--uncertainty") == 0
+    scan.write_bytes(scan.read_bytes()[:200])
+    assert correct(study, out, "--no-picture") == 1
+    assert {"a_corrected_uncertainty.nii.gz", "a_corrected.png"} <= set(records(out)["a.nii.gz"]["left"])
+    assert (out / "a_corrected_uncertainty.nii.gz").is_file()
+    save_head(scan, seed=7)
+    assert correct(study, out, "--no-picture") == 0
+    assert not (out / "a_corrected_uncertainty.nii.gz").exists() and not (out / "a_corrected.png").exists()
+    assert "left" not in records(out)["a.nii.gz"]
+
+
 def test_runs_into_one_folder_keep_each_others_records(tmp_path, correct):
     for name in ("a", "b"):
         save_head(tmp_path / "in" / f"{name}.nii.gz")
