@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,13 @@ class SeededDataset(Dataset):
         self.seed = seed
 
     def _transform(self, index: int) -> Any:
-        self.transform.set_random_state(seed=int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
+        transform = deepcopy(self.transform)  # threads may share this dataset, and its random state
+        transform.set_random_state(seed=int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
         # On one thread, as in a data worker: several add up in another order, and the last bit differs.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return self.transform(self.data[index % len(self.data)])
+            return transform(self.data[index % len(self.data)])
         finally:
             torch.set_num_threads(threads)
 

@@ -129,7 +129,13 @@ def correct_with(method: Method, case: Case) -> Output:
                 f"{infinite} values that are not finite; allowed are finite floats of shape {tuple(case.moved.shape)}, "
                 "that of the scan. Correct the method, or leave it out."
             )
-    return output
+    uncertainty = None if output.uncertainty is None else _plain(output.uncertainty)
+    return output._replace(image=_plain(output.image), uncertainty=uncertainty)
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    """On the processor, float32, without gradients and metadata, as all that measures and draws wants it."""
+    return image.detach().as_subclass(torch.Tensor).float().cpu()
 
 
 def _copy(case: Case, with_target: bool) -> Case:

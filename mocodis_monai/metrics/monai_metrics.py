@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,21 @@ class _ImageMetric(CumulativeIterationMetric):
     """Base: keeps one value per image."""
 
     def aggregate(self, reduction: Any = None) -> torch.Tensor:
-        """Mean over all images seen since the last reset for which the measure is defined."""
+        """Mean over all images seen since the last reset for which the measure is defined.
+
+        Raises:
+            ValueError: another reduction than the mean.
+        """
+        if reduction not in (None, "mean"):
+            raise ValueError(f"reduction: got {reduction!r}; allowed is 'mean', or None for the same.")
         return self.get_buffer().nanmean()
 
 
 class _ForegroundMetric(_ImageMetric):
-    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values, ValueError for other shapes."""
+    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values, ValueError for other shapes.
+
+    Of a target without a foreground, such as an empty slice, the value is NaN.
+    """
 
     @staticmethod
     def measure(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -37,6 +47,8 @@ class _ForegroundMetric(_ImageMetric):
             raise ValueError(f"got prediction {tuple(y_pred.shape)} and {got}; both need one shape (B, 1, *spatial).")
         values = [
             self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
+            if (clean > 0).any()
+            else math.nan
             for image, clean in zip(_plain(y_pred), _plain(y), strict=True)
         ]
         return torch.tensor(values).unsqueeze(1)

@@ -30,7 +30,7 @@ from mocodis_monai.motion.deformation import check_deformation, from_numbers, to
 from mocodis_monai.motion.full_precision import at_full_precision
 from mocodis_monai.motion.trajectory import check_trajectory
 
-from .motion_inputs import as_image, as_spacing, attach, check_channel_first, plain, spacing_of
+from .motion_inputs import as_image, as_spacing, as_tracked, attach, check_channel_first, plain, spacing_of
 from .scan import EchoTrain, ReceiverOptions, Scan, as_axes
 
 __all__ = ["KSpaceMotion", "MotionSample"]
@@ -177,7 +177,7 @@ class KSpaceMotion(IrreversibleMotion):
         target = None
         if with_target:
             found = coregistered_target(data, magnitude(moved), motion, acquisition, spacing_mm).image
-            target = convert_to_dst_type(found, still, dtype=data.dtype)[0]
+            target = as_tracked(convert_to_dst_type(found, still, dtype=data.dtype)[0])
         image = convert_to_dst_type(moved, still, dtype=moved.dtype if scan.complex_output else data.dtype)[0]
         return MotionSample(attach(image, metadata), target, metadata)
 

@@ -76,9 +76,12 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
         """Return a copy of the dictionary with moved images, and targets and scores where keys were given."""
         d = dict(data)
         self.rand_motion.prob = self.prob  # a schedule may have changed it
-        together = enumerate(self.key_iterator(d, self.target_keys, self.displacement_keys))
-        for number, (key, target_key, displacement_key) in together:
-            sample = self.rand_motion.simulate(d[key], target_key is not None, number == 0, image_number=number)
+        together = list(self.key_iterator(d, self.target_keys, self.displacement_keys))
+        if together:  # the first image that shows something tells how far the motion reaches
+            shown = (d[key] for key, _, _ in together if bool((d[key] != 0).any()))
+            self.rand_motion.randomize(next(shown, d[together[0][0]]))
+        for number, (key, target_key, displacement_key) in enumerate(together):
+            sample = self.rand_motion.simulate(d[key], target_key is not None, randomize=False, image_number=number)
             d[key] = sample.image
             if sample.target is not None:
                 d[target_key] = sample.target

@@ -12,8 +12,9 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
-from mocodis_monai.data.intensity import MASK_THRESHOLD
+from mocodis_monai.data.intensity import MASK_THRESHOLD, check_scaled
 from mocodis_monai.transforms.motion_inputs import as_range
+from mocodis_monai.transforms.texture import WITHIN
 
 __all__ = ["RandLesionsd"]
 
@@ -56,16 +57,22 @@ class RandLesionsd(RandomizableTransform, MapTransform):
             raise ValueError(f"diameter_px: got {diameter_px}; allowed are lengths above 0. Mend it.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Put lesions into the images of ``keys``; they keep type and metadata, and what falls below zero is zero."""
+        """Put lesions into the images of ``keys``; they keep type and metadata, and what falls below zero is zero.
+
+        Raises:
+            ValueError: an image is on another scale.
+        """
         diseased = dict(data)
         self.randomize(None)
         first = next((diseased[key] for key in self.key_iterator(diseased)), None)
         if not self._do_transform or first is None:
             return diseased
-        tissue = convert_to_tensor(first, track_meta=False).amax(0).cpu().numpy() > MASK_THRESHOLD
+        tissue = convert_to_tensor(first, track_meta=False).detach().amax(0).cpu().numpy() > MASK_THRESHOLD
         added = torch.from_numpy(self._draw(tissue))
         for key in self.key_iterator(diseased):
             plain = convert_to_tensor(diseased[key], dtype=torch.float32, track_meta=False)
+            if plain.any():
+                check_scaled(plain, WITHIN)
             diseased[key] = convert_to_dst_type((plain + added.to(plain.device)).clamp(min=0), diseased[key])[0]
         return diseased
 

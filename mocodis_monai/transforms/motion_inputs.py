@@ -28,11 +28,21 @@ _DIRECTIONS = {"S": (0, 1), "I": (0, -1), "A": (1, 1), "P": (1, -1), "R": (2, 1)
 
 
 def as_image(img: NdarrayOrTensor, spacing_mm: Sequence[float] | None) -> Tensor:
-    """The image as a tensor, with its metadata; says once if neither these nor ``spacing_mm`` tell the voxel size."""
-    if spacing_mm is None and not isinstance(img, MetaTensor):
+    """The image as a tensor, with its metadata; says once if neither these nor ``spacing_mm`` tell the voxel size.
+
+    What metadata there are is read also where MONAI is told to track none (see :func:`as_tracked`).
+    """
+    if isinstance(img, MetaTensor):
+        return img
+    if spacing_mm is None:
         _say_that_spacing_is_unknown()
     image: Tensor = convert_to_tensor(img, track_meta=get_track_meta())
     return image
+
+
+def as_tracked(img: Tensor) -> Tensor:
+    """The image as MONAI wants it: without metadata after ``set_track_meta(False)``."""
+    return img if get_track_meta() else plain(img)
 
 
 @lru_cache(maxsize=1)
@@ -45,9 +55,9 @@ def _say_that_spacing_is_unknown() -> None:
 
 
 def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:
-    """Copy of the image with ``meta["motion"]``; an image without metadata is returned as it is."""
-    if not isinstance(img, MetaTensor):
-        return img
+    """Copy of the image with ``meta["motion"]``; without metadata if there are none, or none are tracked."""
+    if not isinstance(img, MetaTensor) or not get_track_meta():
+        return plain(img)
     copy: MetaTensor = img.clone()
     copy.meta["motion"] = dict(metadata)
     return copy

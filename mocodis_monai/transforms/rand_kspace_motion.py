@@ -37,6 +37,7 @@ from .motion_inputs import (
     as_choice,
     as_image,
     as_spacing,
+    as_tracked,
     as_tuple,
     as_whole_range,
     attach,
@@ -216,7 +217,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         named = [axis for axes in self.phase_encode_axis or () for axis in as_axes(axes)]
         check_channel_first(image, image.ndim - 1, named)
         still = image.to(image.dtype.to_complex()) if self.complex_output else image
-        return MotionSample(attach(still, NO_MOTION), image.clone() if with_target else None, dict(NO_MOTION))
+        target = as_tracked(image.clone()) if with_target else None
+        return MotionSample(attach(still, NO_MOTION), target, dict(NO_MOTION))
 
     def _draw_axes(self, dims: int) -> tuple[int, ...]:
         if self.phase_encode_axis is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from monai.transforms import Compose, Transform
@@ -32,5 +33,6 @@ class SeededCompose(Transform):
         """
         if "seed" not in data:
             raise KeyError(f"'seed' is missing in the record with keys {list(data)}. Give it a seed.")
-        self.compose.set_random_state(seed=int(data["seed"]))
-        return self.compose(data)
+        compose = deepcopy(self.compose)  # threads may share this transform, and its random state
+        compose.set_random_state(seed=int(data["seed"]))
+        return compose(data)

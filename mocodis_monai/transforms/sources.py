@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform, ResizeWithPadO
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from scipy.interpolate import PchipInterpolator
 
-from mocodis_monai.data.intensity import foreground_scale
+from mocodis_monai.data.intensity import check_scaled, foreground_scale
 from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.planes import MIN_FOREGROUND, random_plane
@@ -22,8 +22,8 @@ __all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
 BACKGROUND = 0.04
 KNOTS = np.array([0.0, BACKGROUND, 0.2, 0.4, 0.6, 0.8, 1.0, 1.4])
 CURVE_SAMPLES = 512
-# Foreground scales that count as 1, the scale that the knots are meant for.
-_SCALE = (0.5, 2.0)
+# The foreground scale may be off by this factor from 1, for which the knots are meant.
+_WITHIN = 2.0
 
 
 class LoadSourced(MapTransform):
@@ -127,12 +127,7 @@ class RandContrast(RandomizableTransform):
             self.randomize()
         if not self._do_transform:
             return image
-        scale = foreground_scale(image)
-        if not _SCALE[0] < scale < _SCALE[1]:
-            raise ValueError(
-                f"img: its foreground reaches up to {scale:g}; allowed is about 1. Divide it by "
-                "mocodis_monai.data.intensity.foreground_scale first."
-            )
+        check_scaled(image, _WITHIN)
         remapped = remap_intensities(image, KNOTS, self.values)
         return remapped / foreground_scale(remapped)
 

@@ -11,8 +11,12 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from scipy.ndimage import gaussian_filter
 
+from mocodis_monai.data.intensity import check_scaled
+
 __all__ = ["RandLayersd", "RandTextured"]
 
+WITHIN = 10.0
+"""Factor from 1 within which the scale of an image may lie: texture and layers change it."""
 # Exponents of the amplitude spectrum 1 / |k|^a: nearly white to cloudy. Natural images have about 1
 # (Field 1987, J Opt Soc Am A 4:2379, doi:10.1364/JOSAA.4.002379).
 _EXPONENTS = (0.3, 2.0)
@@ -78,6 +82,7 @@ class RandLayersd(RandomizableTransform, MapTransform):
         keys: magnitude images ``(C, *spatial)`` with the 99.5th percentile of the foreground at 1; all get the same
             layers.
         prob: probability of layers.
+        allow_missing_keys: leave out keys that the data does not have.
     """
 
     def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
@@ -85,7 +90,11 @@ class RandLayersd(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give the images of ``keys`` their layers."""
+        """Give the images of ``keys`` their layers.
+
+        Raises:
+            ValueError: an image is on another scale.
+        """
         layered = dict(data)
         self.randomize(None)
         if not self._do_transform:
@@ -93,7 +102,9 @@ class RandLayersd(RandomizableTransform, MapTransform):
         blur_px, turns, depth = (self.R.uniform(*ends) for ends in (_BLUR_PX, _TURNS, _DEPTH))
         phase = self.R.uniform(0, 2 * np.pi)
         for key in self.key_iterator(layered):
-            image = torch.as_tensor(layered[key])
+            image = torch.as_tensor(layered[key]).detach()
+            if image.any():
+                check_scaled(image, WITHIN)
             plain = image.as_subclass(torch.Tensor).cpu().numpy()
             soft = torch.from_numpy(gaussian_filter(plain, (0, *[blur_px] * (plain.ndim - 1)))).to(image.device)
             layered[key] = image * (1 + depth * torch.sin(2 * torch.pi * turns * soft + phase))

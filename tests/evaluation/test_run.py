@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.errors import InputError
@@ -55,6 +56,17 @@ def test_what_is_no_finite_image_of_the_scan_is_refused(change, message, paired)
 def test_a_map_of_uncertainty_is_held_to_the_same():
     with pytest.raises(InputError, match=r"'ours' on 'a': its uncertainty has shape \(64, 64, 1\)"):
         evaluate_cells([(CELL, [case()])], [Method(uncertainty=spoilt)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda moved: moved * torch.ones(1, requires_grad=True), lambda moved: moved.bfloat16(), MetaTensor],
+    ids=["gradients", "bfloat16", "metadata"],
+)
+def test_a_float_image_is_measured_whatever_it_carries(change):
+    (row,) = (row for row in evaluate_cells([(CELL, [case()])], [Method(change)]).rows if row.method == "ours")
+    (plain,) = (row for row in evaluate_cells([(CELL, [case()])], [Method()]).rows if row.method == "ours")
+    assert row.ssim == pytest.approx(plain.ssim, abs=1e-2)
 
 
 def test_a_scan_without_a_target_has_no_ssim_and_passes():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch, get_track_meta, set_track_meta
 from monai.transforms import Compose, EnsureTyped
 
 from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, RandKSpaceMotiond
@@ -98,3 +98,26 @@ def test_keys_that_do_not_pair_up_are_refused():
         "image"
     }
     assert isinstance(RandKSpaceMotiond("image").rand_motion, RandKSpaceMotion)
+
+
+def test_an_empty_first_image_does_not_hold_the_others_still():
+    move = RandKSpaceMotiond(("image", "other"), prob=1.0).set_random_state(0)
+    moved = move({"image": torch.zeros_like(blob()), "other": blob()})
+    assert not moved["image"].any() and (moved["other"] - blob()).abs().max() > 0.01
+    alone = RandKSpaceMotiond("other", prob=1.0).set_random_state(0)({"other": blob()})
+    assert moved["other"].meta["motion"]["trajectory"] == alone["other"].meta["motion"]["trajectory"]
+
+
+@pytest.mark.parametrize("prob", [1.0, 0.0])
+def test_without_tracked_metadata_the_voxel_size_still_counts(prob):
+    move = RandKSpaceMotiond("image", prob, target_keys="target", displacement_mm=1.0)
+    with_metadata = move.set_random_state(0)({"image": blob()})
+    image, before = blob(), get_track_meta()
+    try:
+        set_track_meta(False)
+        without = move.set_random_state(0)({"image": image})
+    finally:
+        set_track_meta(before)
+    for key in ("image", "target"):
+        assert not isinstance(without[key], MetaTensor)
+        assert torch.equal(without[key], with_metadata[key].as_tensor())

@@ -1,12 +1,15 @@
 """A seeded composition: the record alone decides the sample."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from monai.data import PersistentDataset
 from monai.transforms import RandFlipd, RandGaussianNoised, RandScaleIntensityd, SelectItemsd, ToTensord
 
-from mocodis_monai.transforms import SeededCompose
+from mocodis_monai.data.records import phantom_records
+from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond, SeededCompose
 
 RECORDS = [{"image": torch.full((1, 8, 8), 1.0 + seed), "seed": seed} for seed in range(6)]
 
@@ -53,3 +56,12 @@ def test_samples_are_kept_on_disk_and_what_comes_after_stays_random(tmp_path):
     flipped = [torch.equal(look, kept.flip(1)) for look in looks]
     assert any(flipped) and not all(flipped)
     assert all(flip or torch.equal(look, kept) for flip, look in zip(flipped, looks, strict=True))
+
+
+def test_threads_that_share_the_transform_get_the_samples_of_their_records():
+    simulate = SeededCompose([LoadSourced("image"), RandKSpaceMotiond("image", prob=1.0)])
+    records = [{**record, "seed": number} for number, record in enumerate(phantom_records(6, size=(32, 32)))]
+    alone = [simulate(record)["image"] for record in records]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda record: simulate(record)["image"], records * 3))
+    assert all(torch.equal(one, other) for one, other in zip(alone * 3, together, strict=True))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from mocodis_monai.transforms import RandLayersd, RandTextured
+from mocodis_monai.transforms import RandLayersd, RandLesionsd, RandTextured
 from mocodis_monai.transforms.texture import power_law_field
 
 
@@ -76,6 +76,13 @@ def test_an_array_gives_what_its_tensor_gives(kind):
 def test_at_probability_zero_nothing_changes(kind):
     image = torch.rand(1, 16, 16)
     assert torch.equal(kind("image", prob=0.0)({"image": image})["image"], image)
+
+
+@pytest.mark.parametrize("kind", [RandLayersd, RandLesionsd])
+def test_an_image_on_another_scale_is_refused_and_an_empty_one_is_not(kind):
+    with pytest.raises(ValueError, match="foreground reaches up to"):
+        kind("image", prob=1.0)({"image": 1000 * torch.rand(1, 32, 32)})
+    assert not kind("image", prob=1.0)({"image": torch.zeros(1, 32, 32)})["image"].any()
 
 
 def test_a_strength_from_high_to_low_is_refused():
