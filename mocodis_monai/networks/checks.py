@@ -12,10 +12,19 @@ def check_sizes(images: torch.Tensor) -> None:
     Raises:
         ValueError: a size is no multiple of 16.
     """
-    if any(size % SIZE_MULTIPLE for size in images.shape[2:]):
+    check_training_size(*images.shape[2:])
+
+
+def check_training_size(*sizes: int) -> None:
+    """As :func:`check_sizes`, before there are images.
+
+    Raises:
+        ValueError: a size is no multiple of 16.
+    """
+    if any(size % SIZE_MULTIPLE for size in sizes):
         raise ValueError(
-            f"images are {tuple(images.shape[2:])} pixels large; in training each size (image_size) must be a multiple "
-            f"of {SIZE_MULTIPLE}."
+            f"images are {sizes} pixels large; in training each size (image_size) must be a multiple of "
+            f"{SIZE_MULTIPLE}."
         )
 
 

@@ -50,6 +50,18 @@ def test_samples_are_known_by_the_scans_that_they_were_cut_from(tmp_path):
     assert {name for name, value in made_with().items() if value != before[name]} == {"volumes_sha256"}
 
 
+@pytest.mark.parametrize(("overlay", "work"), [("train_own.yaml", "training"), ("train_release.yaml", "simulating")])
+def test_a_size_that_does_not_fit_is_refused_before_samples_are_made(overlay, work, tmp_path):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.yaml"), str(CONFIGS / overlay)])
+    (tmp_path / "scan.nii.gz").touch()
+    parser.update({"image_size": 100, "volumes": [str(tmp_path / "scan.nii.gz")], "sample_dir": str(tmp_path / "made")})
+    with pytest.raises(RuntimeError) as refused:
+        parser.get_parsed_content(f"{work}#0")
+    assert "must be a multiple of 16" in str(refused.value.__cause__)
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.slow
 def test_a_folder_becomes_weights_and_a_report(tmp_path):
     (tmp_path / "scans").mkdir()
