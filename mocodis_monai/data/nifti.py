@@ -300,8 +300,8 @@ def _anonymous(header: Any, what: str) -> Any:
     header.extensions.clear()
     for field in ("aux_file", "intent_name"):
         header[field] = b""
-    for field in ("data_type", "db_name"):
-        if field in header:  # NIfTI-2 has neither
+    for field in ("data_type", "db_name", "unused_str"):
+        if field in header:  # NIfTI-1 has the first two, NIfTI-2 the last
             header[field] = b""
     header["descrip"] = f"MoCoDis {__version__}: {what}, research use only".encode()
     header["cal_min"] = header["cal_max"] = 0

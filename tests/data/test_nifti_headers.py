@@ -1,0 +1,30 @@
+"""NIfTI headers: free text that is not carried over, and what is read off them."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mocodis_monai.data.nifti import read_volume, write_volume
+
+
+def save(path, shape=(6, 5, 4), image_class=nib.Nifti1Image, **header):
+    """A NIfTI file of random values with some fields of its header set."""
+    image = image_class(np.random.default_rng(0).random(shape, dtype=np.float32), np.eye(4))
+    for field, value in header.items():
+        image.header[field] = value
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("image_class", [nib.Nifti1Image, nib.Nifti2Image])
+def test_no_field_of_text_is_carried_over(tmp_path, image_class):
+    fields = image_class.header_class().structarr.dtype.fields
+    text = [name for name, (kind, *_) in fields.items() if kind.kind == "S" and kind.itemsize > 8]
+    name = b"DOE JOHN"
+    source = save(tmp_path / "a.nii", image_class=image_class, **dict.fromkeys(text, name))
+    assert source.read_bytes().count(name) == len(text)
+    volume = read_volume(source)
+    written = write_volume(tmp_path / "b.nii", volume.data, like=volume)
+    assert isinstance(nib.load(written), image_class) and name not in written.read_bytes()
