@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
 from monai.utils import ImageMetaKey, ensure_tuple
+from nibabel.affines import voxel_sizes
 
 from mocodis_monai.data.nifti import read_volume, stem, write_volume
 from mocodis_monai.errors import InputError
 
 __all__ = ["LoadVolumed", "SaveVolumed", "make_output_dir", "source_path", "spatial_array"]
+
+# What undoing a change may leave of it in the affine, in voxels.
+_ROUNDING = 1e-4
 
 
 class LoadVolumed(MapTransform):
@@ -58,7 +63,8 @@ class SaveVolumed(SaveImaged):
     """Write volumes ``(1, x, y, z)`` as ``<stem>_<output_postfix>.nii.gz``, float32, like their source file.
 
     For the postprocessing of a MONAI evaluator, after ``Decollated``. The shape (2D files, trailing
-    singleton axes), affine and units are read again from the source file. It is a ``SaveImaged``, so that a server
+    singleton axes), affine and units are read again from the source file: a volume that was turned, resampled or
+    cropped since is refused. It is a ``SaveImaged``, so that a server
     which takes the savers out of a bundle's postprocessing (MONAI Label does) finds it.
 
     Args:
@@ -69,7 +75,8 @@ class SaveVolumed(SaveImaged):
         allow_missing_keys: do not raise if a key is missing.
 
     Raises:
-        ValueError: ``output_postfix`` gives two keys the same file.
+        ValueError: ``output_postfix`` gives two keys the same file; on calling, if a volume, or the one under
+            ``source_key`` where it has no affine of its own, has another affine than the file.
         InputError: on calling, if the folder or the file cannot be written.
     """
 
@@ -98,7 +105,9 @@ class SaveVolumed(SaveImaged):
         source = source_path(result, self.source_key)
         for key, postfix in self.key_iterator(result, self.output_postfix):
             path = make_output_dir(self.output_dir) / f"{stem(source)}_{postfix}.nii.gz"
-            write_volume(path, spatial_array(result[key]), like=source, what=postfix)
+            array = spatial_array(result[key])
+            _check_affine(result, key if _has_affine(result[key]) else self.source_key, self.source_key)
+            write_volume(path, array, like=source, what=postfix)
         return result
 
 
@@ -132,3 +141,28 @@ def spatial_array(image: torch.Tensor) -> np.ndarray:
             f"image has shape {tuple(image.shape)}; wanted one channel and three axes, (1, x, y, z)"
         )
     return torch.as_tensor(image).detach().float().cpu().numpy()[0]
+
+
+def _has_affine(image: torch.Tensor) -> bool:
+    """Whether the affine says something: MONAI gives a plain tensor that it converts the identity."""
+    if not isinstance(image, MetaTensor):
+        return False
+    return "original_affine" in image.meta or not np.array_equal(_matrix(image.affine), np.eye(4))
+
+
+def _check_affine(data: Mapping[Hashable, Any], key: Hashable, source_key: Hashable) -> None:
+    """ValueError if the affine of the volume under ``key`` is not that of the file behind ``source_key``."""
+    source = source_path(data, source_key)
+    original = data[source_key].meta.get("original_affine")
+    original = _matrix(cast("Any", nib.load(source)).affine if original is None else original)
+    affine = _matrix(data[key].affine)
+    if np.abs(affine - original).max() > _ROUNDING * voxel_sizes(original).min():
+        raise ValueError(
+            f"data[{key!r}] has the affine {affine.round(4).tolist()}, but its file {source.name} has "
+            f"{original.round(4).tolist()}, which is written. Undo the change before SaveVolumed (Invertd), or leave "
+            "Orientationd, Spacingd and what crops or pads out."
+        )
+
+
+def _matrix(affine: Any) -> np.ndarray:
+    return torch.as_tensor(affine, dtype=torch.float64, device="cpu").numpy()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
+from monai.transforms import CenterSpatialCropd, Compose, EnsureTyped, Invertd, Orientationd, Spacingd, SpatialPadd
 
 from mocodis_monai.errors import InputError
 from mocodis_monai.transforms.volumes import LoadVolumed, SaveVolumed
@@ -64,3 +65,42 @@ def test_unfit_items_are_refused(tmp_path):
         SaveVolumed("image", tmp_path / "a.nii")(item)
     with pytest.raises(InputError, match="no such file"):
         LoadVolumed("image")({"image": str(tmp_path / "missing.nii")})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        [Orientationd("image", "RAS")],
+        [Spacingd("image", (1, 1, 1))],
+        [CenterSpatialCropd("image", (4, 4, 4)), SpatialPadd("image", (6, 5, 4), method="end")],
+    ],
+)
+def test_a_volume_that_is_no_longer_on_the_grid_of_its_file_is_refused(change, tmp_path):
+    source = make(tmp_path / "a.nii", (6, 5, 4))
+    preprocessing = Compose([LoadVolumed("image"), *change])
+    item = preprocessing({"image": source})
+    item["plain"] = torch.as_tensor(item["image"]).as_subclass(torch.Tensor)
+    for key in ("image", "plain"):
+        with pytest.raises(ValueError, match=r"data\['image'\] has the affine .* a.nii has .*Invertd"):
+            SaveVolumed(key, tmp_path / "out")(item)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_volume_is_written_where_its_change_was_undone(tmp_path):
+    source = make(tmp_path / "a.nii", (6, 5, 4))
+    preprocessing = Compose([LoadVolumed("image"), Orientationd("image", "RAS"), Spacingd("image", (2, 1.5, 3))])
+    item = preprocessing({"image": source})
+    item["pred"] = item["image"].clone()
+    item = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False)(item)
+    SaveVolumed("pred", tmp_path / "out")(item)  # the image itself is still turned
+    out = nib.load(tmp_path / "out" / "a_corrected.nii.gz")
+    np.testing.assert_array_equal(out.affine, nib.load(source).affine)
+    np.testing.assert_allclose(out.get_fdata(), nib.load(source).get_fdata(), rtol=1e-5)  # resampled in float32
+
+
+def test_the_affine_that_monai_gives_a_plain_tensor_says_nothing(tmp_path):
+    item = LoadVolumed("image")({"image": make(tmp_path / "a.nii", (6, 5, 4))})
+    item = EnsureTyped("pred")({**item, "pred": item["image"].as_tensor()})
+    assert isinstance(item["pred"], MetaTensor)
+    SaveVolumed("pred", tmp_path / "out")(item)
+    np.testing.assert_array_equal(nib.load(tmp_path / "out" / "a_corrected.nii.gz").affine, AFFINE)
