@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
-from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer
 from tqdm import tqdm
 
@@ -213,19 +212,31 @@ class VolumeInferer(Inferer):
 
 
 def phase_encode_axis_of(volumes: torch.Tensor) -> int | None:
-    """What ``LoadVolumed`` read off the file of a volume, or of the first of a batch; None where it does not say it."""
+    """What ``LoadVolumed`` read off the file of a volume, or of the first of a batch.
+
+    None where the file does not say it, and where the axes are no longer those of the file (after ``Orientationd``).
+    """
     meta = getattr(volumes, "meta", {})
     axis = int(torch.as_tensor(meta.get("phase_encode_axis", -1)).reshape(-1)[0])
-    return None if axis < 0 else axis
+    axes, as_read = _voxel_axes(volumes)
+    changed = (axes - as_read).abs().max() > 1e-4 * as_read.norm(dim=0).min()  # less is rounding
+    return None if axis < 0 or changed else axis
 
 
 def _spacing_mm(volumes: torch.Tensor) -> tuple[float, ...]:
-    """Voxel size (3,) of a batch: what ``LoadVolumed`` read off the file, else from the affine (in the file's unit)."""
-    meta = getattr(volumes, "meta", {})
-    if "spacing_mm" in meta:
-        return tuple(torch.as_tensor(meta["spacing_mm"]).reshape(-1, 3)[0].tolist())
+    """Voxel size (3,) of a batch by its affine, which is in the unit of the file where ``LoadVolumed`` read one."""
+    axes, as_read = (each.norm(dim=0) for each in _voxel_axes(volumes))
+    of_file = torch.as_tensor(getattr(volumes, "meta", {}).get("spacing_mm", as_read)).reshape(-1, 3)[0].cpu()
+    return tuple((of_file if torch.equal(axes, as_read) else axes * of_file.mean() / as_read.mean()).tolist())
+
+
+def _voxel_axes(volumes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The voxel axes (world, voxel) in the affine of a volume, or of the first of a batch: now, and as it was read."""
     affine = getattr(volumes, "affine", torch.eye(4))
-    return tuple(float(size) for size in affine_to_spacing(affine.reshape(-1, 4, 4)[0]))
+    as_read = getattr(volumes, "meta", {}).get("original_affine", affine)
+    matrices = (torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in (affine, as_read))
+    now, before = (matrix.reshape(-1, 4, 4)[0, :3, :3] for matrix in matrices)
+    return now, before
 
 
 class SliceInferer2D(Inferer):

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import CenterSpatialCropd, Compose, Orientationd
 from torch import nn
 
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
-from mocodis_monai.inferers import LEAST_TISSUE, SliceInferer2D, VolumeCorrector, VolumeInferer, thickest_axis
+from mocodis_monai.inferers import (
+    LEAST_TISSUE,
+    SliceInferer2D,
+    VolumeCorrector,
+    VolumeInferer,
+    phase_encode_axis_of,
+    thickest_axis,
+)
 from mocodis_monai.networks import Correction
+from mocodis_monai.transforms import LoadVolumed
 
 
 class Recorder(nn.Module):
@@ -211,3 +221,36 @@ def test_score_and_surprise_of_a_volume_are_those_of_its_tissue(volume):
     scores = scaled.amax((0, 1))[tissue.any(0).any(0)]
     assert found.median_score_mm == pytest.approx(float(scores.median()))
     assert found.foreground.any() and not found.foreground.all()
+
+
+def loaded(path, volume, spacing_mm, *transforms, unit="mm", phase=None) -> MetaTensor:
+    """A batch of one volume read from a file whose axes are z, x, y of the world, with ``transforms`` after that."""
+    affine = np.diag([*spacing_mm, 1.0])[[1, 2, 0, 3]]
+    affine[:3] *= {"meter": 1e-3, "mm": 1, "micron": 1e3}[unit]
+    image = nib.Nifti1Image(volume.numpy(), affine)
+    image.header.set_xyzt_units(unit)
+    image.header.set_dim_info(phase=phase)
+    nib.save(image, path / "scan.nii")
+    preprocessing = Compose([LoadVolumed("image"), *transforms])
+    return next(iter(DataLoader(Dataset([{"image": str(path / "scan.nii")}], preprocessing))))["image"]
+
+
+@pytest.mark.parametrize("unit", ["meter", "mm", "micron"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_inferer_cuts_a_turned_volume_where_its_thickest_axis_is_now(tmp_path, volume, turned, unit):
+    network = Recorder()
+    transforms = [Orientationd("image", "RAS")] if turned else []
+    VolumeInferer()(loaded(tmp_path, volume, (1, 6, 3), *transforms, unit=unit), network)
+    in_plane = (18, 20) if turned else (20, 18)  # across the 24 voxels of 6 mm
+    assert all(batch.shape[2:] == in_plane for batch in network.batches)
+    assert all(options["spacing_mm"] == pytest.approx(2) for options in network.options)
+
+
+def test_the_phase_encode_axis_is_known_while_the_axes_are_those_of_the_file(tmp_path, volume):
+    crop, turn = CenterSpatialCropd("image", (16, 16, 16)), Orientationd("image", "RAS")
+    for transforms, wanted in (((), 2), ((crop,), 2), ((turn,), None)):
+        image = loaded(tmp_path, volume, (1, 1, 1), *transforms, phase=2)
+        assert phase_encode_axis_of(image) == phase_encode_axis_of(image[0]) == wanted
+        network = Recorder()
+        VolumeInferer()(image, network)
+        assert network.batches[0].shape[2:] == ((image.shape[2], image.shape[4]) if wanted else image.shape[2:4])
