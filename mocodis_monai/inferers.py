@@ -73,9 +73,10 @@ def choose_slice_axis(
 ) -> int:
     """The axis to cut a volume (x, y, z) along: across a single slice, else the one with the thickest voxels.
 
-    Never the phase-encode axis: ghosts run along it, and a slice must hold them to be corrected.
+    Never the phase-encode axis: ghosts run along it, and a slice must hold them to be corrected. One of a single voxel
+    holds none, and counts as unknown.
     """
-    allowed = [axis for axis in range(3) if axis != phase_encode_axis]
+    allowed = [axis for axis in range(3) if axis != phase_encode_axis or shape[axis] == 1]
     allowed = [axis for axis in allowed if shape[axis] == 1] or allowed
     return allowed[thickest_axis(tuple(spacing_mm[axis] for axis in allowed))]
 

@@ -18,6 +18,7 @@ from mocodis_monai.inferers import (
     SliceInferer2D,
     VolumeCorrector,
     VolumeInferer,
+    choose_slice_axis,
     phase_encode_axis_of,
     thickest_axis,
 )
@@ -135,6 +136,11 @@ def test_a_single_slice_volume(volume, axis):
     result = VolumeCorrector(network).correct(single, tuple(spacing))
     assert len(network.batches) == 1 and result.slice_axis == axis
     torch.testing.assert_close(result.corrected, 2 * single)
+
+
+@pytest.mark.parametrize("phase", [None, 0, 1, 2])
+def test_a_single_slice_is_never_cut_into_strips(phase):
+    assert choose_slice_axis((40, 30, 1), (5.0, 1.0, 1.0), phase) == 2
 
 
 def test_the_data_are_not_changed(volume):

@@ -59,7 +59,7 @@ class Volume(NamedTuple):
     path: Path
     shape: tuple[int, ...]  # as in the file: (x, y), (x, y, z) or (x, y, z, 1)
     header: Any  # the nibabel header of the file
-    phase_encode_axis: int | None = None  # 0, 1 or 2, where the header (dim_info) says it
+    phase_encode_axis: int | None = None  # 0, 1 or 2, where the header (dim_info) says it; never an axis of one voxel
 
 
 class Geometry(NamedTuple):
@@ -101,10 +101,8 @@ def read_volume(path: str | Path, max_bytes: int = MAX_BYTES) -> Volume:
     data = np.array(stored.reshape(x, y, z), order="C")  # a copy: the file may be mapped into memory
     del stored
     _check_values(path, data)
-    phase = image.header.get_dim_info()[1]
-    return Volume(
-        data, _affine(path, image), _spacing_mm(path, image), path, tuple(image.shape), image.header, phase
-    )
+    affine, spacing_mm, phase = _affine(path, image), _spacing_mm(path, image), _phase_encode_axis(image)
+    return Volume(data, affine, spacing_mm, path, tuple(image.shape), image.header, phase)
 
 
 def read_geometry(path: str | Path) -> Geometry:
@@ -117,7 +115,7 @@ def read_geometry(path: str | Path) -> Geometry:
     with _stream(path) as stream:
         image = _open(path, stream, MAX_BYTES)
     x, y, z = (*image.shape, 1)[:3]
-    return Geometry((x, y, z), _spacing_mm(path, image), image.header.get_dim_info()[1])
+    return Geometry((x, y, z), _spacing_mm(path, image), _phase_encode_axis(image))
 
 
 def is_result(volume: Volume) -> bool:
@@ -284,6 +282,12 @@ def _spacing_mm(path: Path, image: Any) -> tuple[float, float, float]:
             "Mend the header's affine or its unit."
         )
     return x, y, z
+
+
+def _phase_encode_axis(image: Any) -> int | None:
+    """What the header says; None where it says nothing, or names an axis of one voxel, along which nothing is seen."""
+    axis = image.header.get_dim_info()[1]
+    return None if axis is None or (*image.shape, 1)[axis] == 1 else axis
 
 
 def _geometry(like: Volume | str | Path) -> tuple[Any, np.ndarray, tuple[int, ...], Path]:

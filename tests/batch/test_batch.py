@@ -267,3 +267,12 @@ def test_the_header_says_the_phase_encode_axis(tmp_path, correct):
     assert correct(tmp_path / "in.nii", tmp_path / "out.nii", "--no-picture") == 0
     record = records(tmp_path)["in.nii"]
     assert (record["phase_encode_axis"], record["slice_axis"]) == (2, 1)
+
+
+def test_a_header_that_has_the_phase_encoding_across_a_single_slice_says_nothing(tmp_path, correct):
+    image = nib.load(save_head(tmp_path / "plain.nii", shape=(40, 36, 1)))
+    image.header.set_dim_info(freq=0, phase=2, slice=1)
+    nib.save(image, tmp_path / "in.nii")
+    assert correct(tmp_path / "in.nii", tmp_path / "out.nii", "--no-picture") == 0
+    record = records(tmp_path)["in.nii"]
+    assert (record["phase_encode_axis"], record["slice_axis"]) == (None, 2)

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mocodis_monai.data.nifti import read_volume, write_volume
+from mocodis_monai.data.nifti import read_geometry, read_volume, write_volume
 
 
 def save(path, shape=(6, 5, 4), image_class=nib.Nifti1Image, **header):
@@ -28,3 +28,10 @@ def test_no_field_of_text_is_carried_over(tmp_path, image_class):
     volume = read_volume(source)
     written = write_volume(tmp_path / "b.nii", volume.data, like=volume)
     assert isinstance(nib.load(written), image_class) and name not in written.read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 1, 1)])
+def test_a_phase_encode_axis_of_one_voxel_is_unknown(tmp_path, shape):
+    for phase, wanted in ((0, 0), (1, 1), (2, None)):
+        path = save(tmp_path / "a.nii", shape, dim_info=(phase + 1) << 2)
+        assert read_volume(path).phase_encode_axis == read_geometry(path).phase_encode_axis == wanted
