@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from tqdm import tqdm
 
 from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_mask, foreground_scale
@@ -201,15 +202,23 @@ class VolumeInferer(Inferer):
     ) -> torch.Tensor:
         """Correct each volume of the batch, which have one geometry; ``network`` is a :class:`MotionCorrector`.
 
-        The result is (B, 1, x, y, z) float32 on the CPU.
+        The result is (B, 1, x, y, z) float32 on the CPU, with the metadata of the input.
+
+        Raises:
+            ValueError: ``inputs`` has another shape than (B, 1, x, y, z).
         """
+        if inputs.ndim != 5 or inputs.shape[1] != 1:
+            raise ValueError(
+                f"inputs has shape {tuple(inputs.shape)}; wanted volumes of one channel, (B, 1, x, y, z). "
+                "Give channels one by one, and a slice as (B, 1, x, y, 1)."
+            )
         corrector = VolumeCorrector(cast("MotionCorrector", network), **self.options)
         spacing, phase = _spacing_mm(inputs), phase_encode_axis_of(inputs)
         plain = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         volumes = [
             corrector.correct(volume[0].cpu(), spacing, phase_encode_axis=phase).corrected for volume in plain
         ]
-        return torch.stack(volumes).unsqueeze(1)
+        return _like(inputs, torch.stack(volumes).unsqueeze(1))
 
 
 def phase_encode_axis_of(volumes: torch.Tensor) -> int | None:
@@ -246,7 +255,13 @@ class SliceInferer2D(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Corrected slices, float32."""
+        """Corrected slices, float32, with the metadata of the input."""
         images = inputs.as_subclass(torch.Tensor).to(memory_format=torch.channels_last)
         with mixed_precision(images.device):
-            return network(images).float()
+            return _like(inputs, network(images).float())
+
+
+def _like(inputs: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """``result`` where and as precise as it is, with the metadata of ``inputs`` if they have some."""
+    same, *_ = convert_to_dst_type(result, inputs, dtype=result.dtype, device=result.device)
+    return cast("torch.Tensor", same)

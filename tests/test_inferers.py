@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import CenterSpatialCropd, Compose, Orientationd
 from torch import nn
 
@@ -195,10 +195,16 @@ def test_the_inferer_corrects_each_volume_of_a_batch(volume):
         torch.testing.assert_close(out[index : index + 1], alone)
 
 
-def test_slices_come_back_as_float32_tensors():
-    image = MetaTensor(torch.rand(2, 1, 16, 16))
-    out = SliceInferer2D()(image, nn.Conv2d(1, 1, 1))
-    assert type(out) is torch.Tensor and out.dtype == torch.float32 and out.shape == image.shape
+@pytest.mark.parametrize("kind", [torch.Tensor, MetaTensor])
+def test_slices_come_back_as_float32_of_the_kind_they_were(kind):
+    image = torch.rand(2, 1, 16, 16)
+    image = MetaTensor(image, meta={"filename_or_obj": ["a.nii", "b.nii"]}) if kind is MetaTensor else image
+    network = nn.Conv2d(1, 1, 1)
+    out = SliceInferer2D()(image, network)
+    assert type(out) is kind and out.dtype == torch.float32 and out.shape == image.shape
+    assert getattr(out, "meta", {}).get("filename_or_obj") == getattr(image, "meta", {}).get("filename_or_obj")
+    out.sum().backward()
+    assert network.bias.grad == out.numel()
 
 
 def test_threads_share_a_network_whose_weights_stay_where_they_are(volume, small_corrector):
@@ -260,3 +266,19 @@ def test_the_phase_encode_axis_is_known_while_the_axes_are_those_of_the_file(tmp
         network = Recorder()
         VolumeInferer()(image, network)
         assert network.batches[0].shape[2:] == ((image.shape[2], image.shape[4]) if wanted else image.shape[2:4])
+
+
+def test_the_inferer_keeps_the_metadata_so_that_what_was_done_to_the_volume_can_be_undone(tmp_path, volume):
+    image = loaded(tmp_path, volume, (1, 6, 3), Orientationd("image", "RAS"))
+    out = VolumeInferer()(image, Recorder())
+    assert isinstance(out, MetaTensor) and out.dtype == torch.float32
+    (item,) = decollate_batch(out)
+    assert torch.equal(item.affine, image[0].affine) and item.meta["filename_or_obj"] == str(tmp_path / "scan.nii")
+    assert [done["class"] for done in item.applied_operations] == ["Orientation"]
+    assert type(VolumeInferer()(image.as_tensor(), Recorder())) is torch.Tensor
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 20, 24, 18), (1, 1, 20, 24), (20, 24, 18)])
+def test_the_inferer_refuses_what_is_no_batch_of_single_channel_volumes(shape):
+    with pytest.raises(ValueError, match=r"inputs has shape .*; wanted volumes of one channel, \(B, 1, x, y, z\)"):
+        VolumeInferer()(torch.ones(shape), Recorder())
