@@ -14,7 +14,7 @@ from mocodis_monai.data.slices import read_canonical
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM, load_record, simulated_cells
-from mocodis_monai.inferers import thickest_axis
+from mocodis_monai.inferers import choose_slice_axis
 from mocodis_monai.metrics.reference import SSIM_WINDOW
 from mocodis_monai.motion import RIGID_FAMILIES
 
@@ -37,8 +37,9 @@ class StillScan(NamedTuple):
 def cells_of_still_scans(scans: Sequence[StillScan], quick: bool = False) -> Iterator[tuple[Cell, list[Case]]]:
     """Rigid families by severity for each region, severity zero included, on slices spread over each scan.
 
-    Slices are cut across the axis with the largest voxels. ``quick`` takes fewer slices, and only moderate and severe
-    motion. All slices are read before the first cell, so that an unfit scan is said before the work.
+    Slices are cut across the axis with the largest voxels; a scan of one slice gives that one. ``quick`` takes fewer
+    slices, and only moderate and severe motion. All slices are read before the first cell, so that an unfit scan is
+    said before the work.
 
     Raises:
         InputError: a scan cannot be read, or shows too little.
@@ -70,7 +71,7 @@ def check_slices(path: Path, shape: Sequence[int], axis: int) -> None:
 def _records(scan: StillScan, count: int) -> list[Record]:
     """``count`` slices of a scan, off its ends; fewer where it has not as many."""
     volume = read_canonical(str(scan.path))
-    axis = thickest_axis(volume.spacing_mm)
+    axis = choose_slice_axis(volume.data.shape, volume.spacing_mm)
     check_slices(scan.path, volume.data.shape, axis)
     try:
         slices = slice_records(scan.path, axes=(axis,), min_foreground=MIN_FOREGROUND)
