@@ -60,7 +60,7 @@ class Grid(NamedTuple):
         regions: regions of the phantom, and names of real volumes with their view, such as ``"colin27 axial"``.
         families: kinds of motion; a region takes those that befall it.
         displacements_mm: displacement scores; a clean image is always added.
-        num_subjects: phantoms, or slices of a real volume, in each cell.
+        num_subjects: phantoms, or slices of a real volume, in each cell; fewer where a volume is short.
         volumes: path of each real volume by the name used in ``regions``.
     """
 
@@ -112,7 +112,9 @@ def simulated_cells(
     displacements_mm: Sequence[float],
     held_out: Callable[[str | None], str],
 ) -> Iterator[tuple[Cell, list[Case]]]:
-    """The cell without motion, and one for each family and displacement that the images can reach.
+    """The cell without motion, and one for each family and band of severity that the images can reach.
+
+    Where a band has several displacements, the names of its cases say which.
 
     Args:
         region: where the cases are counted.
@@ -123,13 +125,21 @@ def simulated_cells(
     """
     cell = Cell(region, "none", "none", held_out(None))
     yield cell, [_case(cell, record, image, image, image, {}) for record, image in clean]
+    bands: dict[str, list[float]] = {}
+    for displacement_mm in dict.fromkeys(displacements_mm):
+        bands.setdefault(band_of(displacement_mm), []).append(displacement_mm)
     for family in families:
-        for displacement_mm in displacements_mm:
-            cell = Cell(region, family, band_of(displacement_mm), held_out(family))
-            made = [_simulate(cell, *subject, displacement_mm) for subject in clean]
-            cases = [case for case in made if case is not None]
+        for band, scores in bands.items():
+            cell = Cell(region, family, band, held_out(family))
+            made = [(score, _simulate(cell, *subject, score)) for score in scores for subject in clean]
+            cases = [_told_apart(case, score, scores) for score, case in made if case is not None]
             if cases:
                 yield cell, cases
+
+
+def _told_apart(case: Case, displacement_mm: float, scores: Sequence[float]) -> Case:
+    """The case with its displacement in its name, where its band has others."""
+    return case if len(scores) == 1 else case._replace(name=f"{case.name} {displacement_mm} mm")
 
 
 def _held_out(region: str, family: str | None, trained: Trained) -> str:
@@ -157,7 +167,7 @@ def _sources(region: str, grid: Grid) -> list[Record]:
         records = slice_records(volumes[name], axes=(VIEWS.index(view),), min_foreground=0.3)
         # Off the ends, where there is little to see.
         places = np.linspace(0, len(records) - 1, grid.num_subjects + 2)[1:-1]
-        return [records[int(place)] for place in places]
+        return [records[place] for place in dict.fromkeys(map(int, places))]
     first = FIRST_SEED + 1000 * REGIONS.index(name)
     return phantom_records(grid.num_subjects, first, (name,), SIZE)
 

@@ -91,8 +91,8 @@ def evaluate_cells(
 
     Raises:
         InputError: two methods have one name, or the tables have no place for a cell (both before the first case, of a
-            list of cells; else when the cell comes); a method gives something else than a finite image of the shape of
-            the scan; or there is no case.
+            list of cells; else when the cell comes); two cases have one name (when the second comes); a method gives
+            something else than a finite image of the shape of the scan; or there is no case.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
@@ -102,6 +102,7 @@ def evaluate_cells(
     rows: list[Row] = []
     kept: list[Example] = []
     looked_for: list[str] = []
+    seen: dict[str, Cell] = {}
     bar = tqdm(desc="evaluating", unit="case", disable=not progress)
     for cell, found in cells:
         check_cell(cell)
@@ -109,6 +110,7 @@ def evaluate_cells(
         bar.set_postfix_str(looked_for[-1])
         drafts: list[Example] = []
         for case in found:
+            _check_case(case, seen)
             outputs = [correct_with(method, case) for method in everything]
             lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
             rows += lines
@@ -136,6 +138,17 @@ def _check_names(methods: Sequence[Method]) -> None:
             f"{count} methods are called {name!r}; each needs a name of its own, other than {Uncorrected.name!r}. "
             "Rename one."
         )
+
+
+def _check_case(case: Case, seen: dict[str, Cell]) -> None:
+    """Refuse a name that was ``seen`` before; else note it there."""
+    if case.name in seen:
+        cells = " and ".join(SEPARATOR.join(cell[:3]) for cell in dict.fromkeys((seen[case.name], case.cell)))
+        raise InputError(
+            f"two cases are called {case.name!r} (in {cells}); methods are compared case by case, by this name. Give "
+            "each case a name of its own, or leave one out."
+        )
+    seen[case.name] = case.cell
 
 
 def _nothing(looked_for: list[str], data: str) -> str:
