@@ -58,7 +58,8 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Raises:
         InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, the
-            region holds a vertical bar, or a subject, a file or a sha256 is in two splits.
+            region holds a vertical bar, a subject is in two splits, or a file or a sha256 is of two subjects or in
+            two splits.
     """
     path = Path(path)
     content = _read_json(path)
@@ -78,10 +79,10 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def check_sides(path: Path, scans: Sequence[Scan]) -> None:
-    """Refuse what would let a network see in training what it is tested on.
+    """Refuse what would let a network see in training what it is tested on, or count one scan as two people.
 
     Raises:
-        InputError: a subject, a file or the content of a file is in two splits.
+        InputError: a subject, a file or the content of a file is in two splits, or one of the last two of two subjects.
     """
     first: dict[tuple[str, str], Scan] = {}
     for scan in scans:
@@ -89,16 +90,24 @@ def check_sides(path: Path, scans: Sequence[Scan]) -> None:
         for what, value in keys.items():
             other = first.setdefault((what, value), scan) if value else scan
             if other.split != scan.split:
-                named = {
-                    "subject": f"subject {scan.subject} is",
-                    "file": f"the file {scan.path.name} is",
-                    "sha256": f"{other.path.name} of {other.subject} and {scan.path.name} of {scan.subject} hold the "
-                    "same, and are",
-                }
                 raise InputError(
-                    f"{path}: {named[what]} in the splits {other.split} and {scan.split}. A subject may be in one "
-                    "only: correct `split`, or remove one of them."
+                    f"{path}: {_shared(what, other, scan)} in the splits {other.split} and {scan.split}. A subject may "
+                    "be in one only: correct `split`, or remove one of them."
                 )
+            if other.subject != scan.subject:
+                raise InputError(
+                    f"{path}: {_shared(what, other, scan)} of the two subjects {other.subject} and {scan.subject} in "
+                    f"the split {scan.split}. A scan may be of one only: correct `subject`, or remove one of them."
+                )
+
+
+def _shared(what: str, other: Scan, scan: Scan) -> str:
+    """What two entries share that may be on one side only, in words."""
+    return {
+        "subject": f"subject {scan.subject} is",
+        "file": f"the file {scan.path.name} is",
+        "sha256": f"{other.path.name} of {other.subject} and {scan.path.name} of {scan.subject} hold the same, and are",
+    }[what]
 
 
 def unpaired(scans: Sequence[Scan]) -> list[str]:

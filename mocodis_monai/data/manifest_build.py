@@ -89,7 +89,7 @@ def build_manifest(
 
     Raises:
         InputError: the folder has no scans, too few subjects, a file that cannot be worked with, or the same content
-            for two subjects in two splits; ``out`` is of another folder, or cannot be written.
+            for two subjects; ``out`` is of another folder, or cannot be written.
     """
     folder, out, shares = Path(folder), Path(out), Shares(validation, test)
     files, left_out = _find(folder)

@@ -261,7 +261,7 @@ def misfiled(folder: Path) -> Path:
         (flat, ["--subject", "(q)"], "finds no subject"),
         (flat, ["--subject", "("], "no regular expression"),
         (flat, ["--subject", "p"], "1 subjects are too few"),
-        (twice, [], "hold the same, and are in the splits"),
+        (twice, [], "hold the same, and are "),
         (edited, [], "in the splits"),
         (elsewhere, [], "the manifest of another folder"),
         (with_blanks, [], r"2 of 12 scans are unfit.*p01_blank.*p02_blank.*all values are zero"),
