@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -28,14 +27,13 @@ from mocodis_monai.data.manifest import (
     read_manifest,
     unpaired,
 )
+from mocodis_monai.data.manifest_names import content_of, subject_of
 from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.nifti_kinds import read_scanned
 from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = ["BuiltManifest", "Shares", "assign_splits", "build_manifest", "counted"]
 
-_MOVED_WORD = re.compile(r"(head)?(moved|moving|motion)\d*", re.IGNORECASE)
-_STILL_WORD = re.compile(r"still\d*", re.IGNORECASE)
 _MOST_NAMED = 3
 _OTHER_NAMES = "by their BIDS name (no anatomical image, or no magnitude)"
 
@@ -84,18 +82,20 @@ def build_manifest(
             training.
         seed: another seed gives another split.
         subject: regular expression that finds the subject in a file's name, in its first group if it has one; None
-            takes the name up to the first underscore.
+            takes the name up to the first underscore, and leaves those that ``out`` names already as they are.
         progress: show a progress bar.
 
     Raises:
         InputError: the folder has no scans, too few subjects, a file that cannot be worked with, or the same content
-            for two subjects; ``out`` is of another folder, or cannot be written.
+            for two subjects; ``out`` is of another folder, says another subject of a file than ``subject`` finds, or
+            cannot be written.
     """
     folder, out, shares = Path(folder), Path(out), Shares(validation, test)
     files, left_out = _find(folder)
     check_outputs([out])
     _check_names(files, out, folder)
     before = _entries_before(out, folder)
+    _check_subjects(files, before, out, folder, subject)
     entries = [before.get(_relative(file, folder)) or _entry(file, folder, subject) for file in files]
     for entry in entries:
         entry["subject"] = str(entry["subject"])
@@ -129,7 +129,10 @@ def counted(built: BuiltManifest) -> list[str]:
         lines.append(f"{split:<12}{len(subjects):>8}{of_content[0]:>8}{of_content[1]:>8}   {' '.join(subjects[:1])}")
     lines += unpaired(scans)
     if built.num_known:
-        lines.append(f"{built.num_known} subjects were in the manifest before and keep their split.")
+        lines.append(
+            f"{built.num_known} subjects were in the manifest before and keep their split; shares and seed are for new "
+            "ones only."
+        )
     if built.num_away:
         lines.append(f"{built.num_away} files of the manifest before are not there now; it keeps what it said of them.")
     if built.left_out:
@@ -215,31 +218,8 @@ def _check_names(files: Iterable[Path], out: Path, folder: Path) -> None:
 
 def _entry(file: Path, folder: Path, pattern: str | None) -> dict[str, Any]:
     """What the name of a file says of it."""
-    subject, rest = _subject(file, pattern)
-    tokens = [token for token in rest.split("_") if token]
-    words = re.split(r"[-_.]", rest)
-    marks = [token for token in tokens if _MOVED_WORD.fullmatch(token) or _STILL_WORD.fullmatch(token)]
-    session = next((token for token in tokens if token.startswith("ses-")), "")
-    contrast = "_".join(token for token in tokens if "-" not in token and token not in marks)
-    entry = {"subject": subject, "content": MOVED if any(map(_MOVED_WORD.fullmatch, words)) else STILL}
-    entry |= {key: value for key, value in (("session", session), ("contrast", contrast)) if value}
-    return {**entry, "path": _relative(file, folder)}
-
-
-def _subject(file: Path, pattern: str | None) -> tuple[str, str]:
-    """The subject, and the rest of the name."""
-    name = stem(file)
-    if pattern is None:
-        subject, _, rest = name.partition("_")
-        return subject or name, rest
-    try:
-        found = re.search(pattern, name)
-    except re.error as error:
-        raise InputError(f"--subject {pattern!r}: no regular expression ({error}). Correct it.") from error
-    subject = "" if found is None else found.group(1 if found.re.groups else 0) or ""
-    if found is None or not subject:
-        raise InputError(f"{file}: --subject {pattern!r} finds no subject in this name. Correct it, or move the file.")
-    return subject, f"{name[: found.start()]}_{name[found.end() :]}"
+    subject, rest = subject_of(file, pattern)
+    return {"subject": subject, **content_of(rest), "path": _relative(file, folder)}
 
 
 def _checksums(files: list[Path], progress: bool, left_out: Counter[str]) -> list[str | None]:
@@ -284,6 +264,21 @@ def _entries_before(out: Path, folder: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"{out}: `away` is no list of files. Correct it, or remove it. {FORMAT}")
     of_all = {key: content[key] for key in ("subject", "content", "session", "contrast", "split") if key in content}
     return {str(entry["path"]): {**of_all, **entry} for entry in (*away, *content["files"])}
+
+
+def _check_subjects(
+    files: Iterable[Path], before: Mapping[str, Mapping[str, Any]], out: Path, folder: Path, pattern: str | None
+) -> None:
+    """Refuse a pattern that tells a file another subject than the manifest does: there the file keeps its own."""
+    for file in files if pattern is not None else ():
+        entry = before.get(_relative(file, folder))
+        told, _ = subject_of(file, pattern)
+        if entry and told != str(entry["subject"]):
+            raise InputError(
+                f"{out}: {file.name} is of subject {str(entry['subject'])!r} there, of {told!r} by --subject "
+                f"{pattern!r}; a manifest keeps its subjects. Remove it, to have all splits drawn anew, or correct "
+                "`subject` in it by hand and leave --subject out."
+            )
 
 
 def _head(out: Path, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""A manifest that is built again with another pattern: refused, not left as it was without a word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mocodis_monai.data.manifest_build import build_manifest, counted
+from mocodis_monai.errors import InputError
+
+
+def scans(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        values = np.random.default_rng(list(name.encode())).random((4, 5, 3), np.float32)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
+    return folder
+
+
+PEOPLE = [f"{visit}_p{number}_T1" for visit in ("v1", "v2", "v3") for number in range(3)]
+
+
+def test_a_pattern_that_tells_known_files_other_subjects_is_refused_and_nothing_is_written(tmp_path):
+    folder, out = scans(tmp_path / "scans", *PEOPLE), tmp_path / "own.json"
+    build_manifest(folder, out)  # takes the visits for people
+    before = out.read_bytes()
+    message = r"own\.json: v1_p0_T1\.nii\.gz is of subject 'v1' there, of 'p0' by --subject 'p.*Remove it.*by hand"
+    with pytest.raises(InputError, match=message):
+        build_manifest(folder, out, subject=r"p\d")
+    with pytest.raises(InputError, match="finds no subject in this name"):
+        build_manifest(folder, out, subject="q")
+    assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    out.unlink()
+    assert {scan.subject for scan in build_manifest(folder, out, subject=r"p\d").manifest.scans} == {"p0", "p1", "p2"}
+
+
+def test_subjects_corrected_by_hand_stay_without_a_pattern_and_with_one_that_agrees(tmp_path):
+    folder, out = scans(tmp_path / "scans", *PEOPLE), tmp_path / "own.json"
+    build_manifest(folder, out, validation=0, test=0)
+    content = json.loads(out.read_text())
+    for entry in content["files"]:
+        entry["subject"] = entry["path"][3:5]
+    out.write_text(json.dumps(content))
+    scans(folder, "p9_T1")
+    for pattern in (None, r"p\d"):
+        built = build_manifest(folder, out, validation=0, test=0, subject=pattern)
+        assert {scan.subject for scan in built.manifest.scans} == {"p0", "p1", "p2", "p9"}
+    assert counted(built)[-1] == (
+        "4 subjects were in the manifest before and keep their split; shares and seed are for new ones only."
+    )
