@@ -128,6 +128,12 @@ def counted(built: BuiltManifest) -> list[str]:
         of_content = [sum(scan.content == content for scan in found) for content in (STILL, MOVED)]
         lines.append(f"{split:<12}{len(subjects):>8}{of_content[0]:>8}{of_content[1]:>8}   {' '.join(subjects[:1])}")
     lines += unpaired(scans)
+    contents = {scan.content for scan in scans}
+    if MOVED in contents and STILL not in contents:
+        lines.append(
+            f"Warning: all {len(scans)} scans are moved ones and none is still, so that none can be trained on or "
+            "compared with. Where their names mislead, correct `content` in the manifest by hand."
+        )
     if built.num_known:
         lines.append(
             f"{built.num_known} subjects were in the manifest before and keep their split; shares and seed are for new "

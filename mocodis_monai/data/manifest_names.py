@@ -11,18 +11,25 @@ from mocodis_monai.errors import InputError
 
 __all__ = ["content_of", "subject_of"]
 
-_MOVED_WORD = re.compile(r"(head)?(moved|moving|motion)\d*", re.IGNORECASE)
-_STILL_WORD = re.compile(r"still\d*", re.IGNORECASE)
+_WORD = r"(?:head)?(?:moved|moving|motion)\d*"
+_BEHIND = r"[-_.]*(?:free|corrected|correction)"
+_MOVED = re.compile(rf"(?<![^-_.]){_WORD}(?![^-_.])", re.IGNORECASE)
+_STILL = re.compile(
+    rf"(?<![^-_.])(?:still\d*|(?:no|not|non|without)[-_.]*{_WORD}(?:{_BEHIND})?|{_WORD}{_BEHIND})(?![^-_.])",
+    re.IGNORECASE,
+)
 
 
 def content_of(rest: str) -> dict[str, str]:
-    """Content, session and contrast by a name without its subject; an empty one is left out."""
-    tokens = [token for token in rest.split("_") if token]
-    words = re.split(r"[-_.]", rest)
-    marks = [token for token in tokens if _MOVED_WORD.fullmatch(token) or _STILL_WORD.fullmatch(token)]
-    session = next((token for token in tokens if token.startswith("ses-")), "")
-    contrast = "_".join(token for token in tokens if "-" not in token and token not in marks)
-    found = {"content": MOVED if any(map(_MOVED_WORD.fullmatch, words)) else STILL}
+    """Content, session and contrast by a name without its subject; an empty one is left out.
+
+    A word for motion means a moved scan, unless it is denied (``no_motion``, ``motion-free``, ``motion_corrected``).
+    """
+    undenied = _STILL.sub("", rest)
+    session = next((token for token in rest.split("_") if token.startswith("ses-")), "")
+    tokens = [token for token in undenied.split("_") if token and "-" not in token]
+    contrast = "_".join(token for token in tokens if not _MOVED.fullmatch(token))
+    found = {"content": MOVED if _MOVED.search(undenied) else STILL}
     return found | {key: value for key, value in (("session", session), ("contrast", contrast)) if value}
 
 
