@@ -58,8 +58,8 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Raises:
         InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, the
-            region holds a vertical bar, a subject is in two splits, or a file or a sha256 is of two subjects or in
-            two splits.
+            region holds a vertical bar, a subject, a file or a sha256 is in two splits, or a sha256 is of two
+            subjects.
     """
     path = Path(path)
     content = _read_json(path)
@@ -82,7 +82,7 @@ def check_sides(path: Path, scans: Sequence[Scan]) -> None:
     """Refuse what would let a network see in training what it is tested on, or count one scan as two people.
 
     Raises:
-        InputError: a subject, a file or the content of a file is in two splits, or one of the last two of two subjects.
+        InputError: a subject, a file or the content of a file is in two splits, or the content is of two subjects.
     """
     first: dict[tuple[str, str], Scan] = {}
     for scan in scans:
@@ -94,7 +94,7 @@ def check_sides(path: Path, scans: Sequence[Scan]) -> None:
                     f"{path}: {_shared(what, other, scan)} in the splits {other.split} and {scan.split}. A subject may "
                     "be in one only: correct `split`, or remove one of them."
                 )
-            if other.subject != scan.subject:
+            if what == "sha256" and other.subject != scan.subject:
                 raise InputError(
                     f"{path}: {_shared(what, other, scan)} of the two subjects {other.subject} and {scan.subject} in "
                     f"the split {scan.split}. A scan may be of one only: correct `subject`, or remove one of them."
