@@ -213,7 +213,7 @@ class VolumeInferer(Inferer):
                 "Give channels one by one, and a slice as (B, 1, x, y, 1)."
             )
         corrector = VolumeCorrector(cast("MotionCorrector", network), **self.options)
-        spacing, phase = _spacing_mm(inputs), phase_encode_axis_of(inputs)
+        spacing, phase = spacing_mm_of(inputs), phase_encode_axis_of(inputs)
         plain = torch.as_tensor(inputs).as_subclass(torch.Tensor)
         volumes = [
             corrector.correct(volume[0].cpu(), spacing, phase_encode_axis=phase).corrected for volume in plain
@@ -233,7 +233,7 @@ def phase_encode_axis_of(volumes: torch.Tensor) -> int | None:
     return None if axis < 0 or changed else axis
 
 
-def _spacing_mm(volumes: torch.Tensor) -> tuple[float, ...]:
+def spacing_mm_of(volumes: torch.Tensor) -> tuple[float, ...]:
     """Voxel size (3,) of a batch by its affine, which is in the unit of the file where ``LoadVolumed`` read one."""
     axes, as_read = (each.norm(dim=0) for each in _voxel_axes(volumes))
     of_file = torch.as_tensor(getattr(volumes, "meta", {}).get("spacing_mm", as_read)).reshape(-1, 3)[0].cpu()

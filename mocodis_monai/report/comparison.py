@@ -19,6 +19,7 @@ from PIL import Image
 from mocodis_monai import __version__
 from mocodis_monai.data.nifti import check_outputs, staged, stem
 from mocodis_monai.errors import InputError
+from mocodis_monai.inferers import spacing_mm_of
 from mocodis_monai.transforms.volumes import make_output_dir, source_path, spatial_array
 
 __all__ = ["SaveComparisond", "is_our_comparison", "save_comparison"]
@@ -136,7 +137,7 @@ class SaveComparisond(SaveImaged):
             make_output_dir(self.output_dir) / f"{stem(source)}_{self.output_postfix}.png",
             spatial_array(before),
             spatial_array(after),
-            [float(s) for s in before.meta["spacing_mm"]],
+            spacing_mm_of(before),
             affine=np.asarray(before.affine),
             title=source.name,
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 from monai.data import MetaTensor
+from monai.transforms import Orientationd
 from skimage.io import imread
 
 from mocodis_monai.errors import InputError
 from mocodis_monai.report import SaveComparisond, save_comparison
 from mocodis_monai.report import comparison as report
+from mocodis_monai.transforms import LoadVolumed
 
 
 @pytest.fixture
@@ -90,3 +93,16 @@ def test_the_transform_writes_beside_the_name_of_the_source(volume, tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["scan_corrected.png"]
     with pytest.raises(ValueError, match="two keys"):
         SaveComparisond(keys="image")
+
+
+def test_turned_axes_give_the_same_picture(volume, tmp_path):
+    source = tmp_path / "scan.nii"
+    nib.save(nib.Nifti1Image(volume, np.diag([1, 1, 3, 1])), source)
+    loaded = LoadVolumed("image")({"image": source})
+    pair = {"image": loaded["image"], "pred": loaded["image"] * 0.9}
+    turned = Orientationd(("image", "pred"), axcodes="SAR", labels=None)(pair)
+    pictures = []
+    for name, data in (("as read", pair), ("turned", turned)):
+        SaveComparisond(output_dir=tmp_path / name)(data)
+        pictures.append(imread(tmp_path / name / "scan_corrected.png"))
+    assert np.array_equal(*pictures)
