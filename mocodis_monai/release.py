@@ -19,7 +19,7 @@ from mocodis_monai.data.files import staged
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 
-RELEASED_SHA256 = "28bfec83c6a8b19e5c78407818878a268274a17df65b70986bade6fc83b7031b"
+RELEASED_SHA256 = "2c5aecb0c6e723589ec582d5ab508dea9a3407a0a391f881fc9f12ac70c53576"
 """Of the weights whose training the model card and ``train_release.yaml`` tell: of no others is it known what they have
 seen, wherever they lie."""
 
