@@ -156,8 +156,7 @@ def _correct(run: _Run, scan: Scan, record: dict[str, Any], share: _Share) -> Ou
     except _Stopped:
         raise
     except Exception as error:  # whatever is wrong with one scan, the others are to be corrected
-        left = run.ledger.left(scan.output)
-        return Outcome(scan, {**kept, **_refusal(run, scan, error), **({"left": left} if left else {})}, False)
+        return Outcome(scan, {**kept, **_refusal(run, scan, error)}, False)
 
 
 def _check_strangers(run: _Run, scan: Scan, results: Mapping[str, Path]) -> None:
@@ -178,13 +177,15 @@ def _is_known(run: _Run, scan: Scan, path: Path) -> bool:
     return run.ledger.names(scan.output, path) or is_ours(path)
 
 
-def _refusal(run: _Run, scan: Scan, error: Exception) -> dict[str, str]:
+def _refusal(run: _Run, scan: Scan, error: Exception) -> dict[str, Any]:
     """What the record of a scan says that was not corrected."""
     is_left = scan.output.exists() and _is_known(run, scan, scan.output)
-    left = " The result of an earlier run still lies there." if is_left else ""
+    also = " The result of an earlier run still lies there." if is_left else ""
+    left = run.ledger.left(scan.output)
+    said = {"left": left} if left else {}
     if isinstance(error, NotAScanError):
-        return {"status": NOT_A_SCAN, "kind": error.kind, "reason": str(error) + left}
-    return {"status": FAILED, "error": _why(scan, error) + left}
+        return {"status": NOT_A_SCAN, "kind": error.kind, "reason": str(error) + also, **said}
+    return {"status": FAILED, "error": _why(scan, error) + also, **said}
 
 
 class _Share:

@@ -102,18 +102,19 @@ def foreground_scale(image: torch.Tensor | np.ndarray) -> float:
     return float(np.percentile(positive[positive > SCALE_FLOOR * first], SCALE_PERCENTILE))
 
 
-def check_scaled(image: torch.Tensor, factor: float) -> float:
-    """The ``foreground_scale`` of an image, which must lie within a ``factor`` of 1.
+def check_scaled(image: torch.Tensor, factor: float) -> None:
+    """Refuse an image whose ``foreground_scale`` is not within a ``factor`` of 1; an empty one has none and passes.
 
-    Raises ValueError where it does not, or as ``foreground_scale`` does.
+    Raises ValueError.
     """
+    if not image.any():
+        return
     scale = foreground_scale(image)
     if not 1 / factor < scale < factor:
         raise ValueError(
             f"img: its foreground reaches up to {scale:g}; allowed is about 1. Divide it by "
             "mocodis_monai.data.intensity.foreground_scale first."
         )
-    return scale
 
 
 def foreground_mask(image: torch.Tensor) -> torch.Tensor:

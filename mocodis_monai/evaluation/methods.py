@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.inferers import VolumeCorrector
+from mocodis_monai.metrics.monai_metrics import as_measured
 from mocodis_monai.networks import MotionCorrector
 
 __all__ = ["Blurred", "CorrectorMethod", "Method", "Output", "Uncorrected", "correct_with", "corrector_methods"]
@@ -129,13 +130,8 @@ def correct_with(method: Method, case: Case) -> Output:
                 f"{infinite} values that are not finite; allowed are finite floats of shape {tuple(case.moved.shape)}, "
                 "that of the scan. Correct the method, or leave it out."
             )
-    uncertainty = None if output.uncertainty is None else _plain(output.uncertainty)
-    return output._replace(image=_plain(output.image), uncertainty=uncertainty)
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    """On the processor, float32, without gradients and metadata, as all that measures and draws wants it."""
-    return image.detach().as_subclass(torch.Tensor).float().cpu()
+    uncertainty = None if output.uncertainty is None else as_measured(output.uncertainty)
+    return output._replace(image=as_measured(output.image), uncertainty=uncertainty)
 
 
 def _copy(case: Case, with_target: bool) -> Case:

@@ -49,12 +49,13 @@ class _ForegroundMetric(_ImageMetric):
             self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
             if (clean > 0).any()
             else math.nan
-            for image, clean in zip(_plain(y_pred), _plain(y), strict=True)
+            for image, clean in zip(as_measured(y_pred), as_measured(y), strict=True)
         ]
         return torch.tensor(values).unsqueeze(1)
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
+def as_measured(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU, float32, without gradients and metadata."""
     return tensor.detach().as_subclass(torch.Tensor).float().cpu()
 
 
@@ -89,6 +90,6 @@ class ForegroundAES(_ImageMetric):
         if y_pred.shape[1] != 1:
             raise ValueError(f"got images {tuple(y_pred.shape)}; they need the shape (B, 1, *spatial).")
         values = [
-            average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy()) for image in _plain(y_pred)
+            average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy()) for image in as_measured(y_pred)
         ]
         return torch.tensor(values).unsqueeze(1)

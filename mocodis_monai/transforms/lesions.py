@@ -71,8 +71,7 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         added = torch.from_numpy(self._draw(tissue))
         for key in self.key_iterator(diseased):
             plain = convert_to_tensor(diseased[key], dtype=torch.float32, track_meta=False)
-            if plain.any():
-                check_scaled(plain, WITHIN)
+            check_scaled(plain, WITHIN)
             diseased[key] = convert_to_dst_type((plain + added.to(plain.device)).clamp(min=0), diseased[key])[0]
         return diseased
 

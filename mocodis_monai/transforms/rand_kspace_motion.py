@@ -156,6 +156,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         self.orientation, self.spacing_mm = orientation, as_spacing(spacing_mm)
         self.motion: KSpaceMotion | None = None
 
+    @at_full_precision
     def randomize(self, data: NdarrayOrTensor) -> None:
         """Draw whether there is motion, and which, for an image ``(C, *spatial)``.
 
@@ -199,7 +200,6 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         """Return the moved image, or the image itself where no motion was drawn."""
         return self.simulate(img, randomize=randomize).image
 
-    @at_full_precision
     def simulate(
         self, img: NdarrayOrTensor, with_target: bool = False, randomize: bool = True, image_number: int = 0
     ) -> MotionSample:

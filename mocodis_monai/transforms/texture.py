@@ -103,8 +103,7 @@ class RandLayersd(RandomizableTransform, MapTransform):
         phase = self.R.uniform(0, 2 * np.pi)
         for key in self.key_iterator(layered):
             image = torch.as_tensor(layered[key]).detach()
-            if image.any():
-                check_scaled(image, WITHIN)
+            check_scaled(image, WITHIN)
             plain = image.as_subclass(torch.Tensor).cpu().numpy()
             soft = torch.from_numpy(gaussian_filter(plain, (0, *[blur_px] * (plain.ndim - 1)))).to(image.device)
             layered[key] = image * (1 + depth * torch.sin(2 * torch.pi * turns * soft + phase))

@@ -16,7 +16,7 @@ from mocodis_monai.motion import (
     simulate_motion,
 )
 from mocodis_monai.motion.full_precision import at_full_precision
-from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion
+from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, RandKSpaceMotiond
 
 SHAPE, SPACING_MM = (40, 36), (1.0, 1.0)
 IMAGE = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -48,9 +48,15 @@ def drawn(family: str) -> torch.Tensor:
     return motion.simulate(IMAGE, with_target=True).target
 
 
+def drawn_for_a_dictionary() -> torch.Tensor:
+    options = {"families": "breathing", "displacement_mm": 0.5, "spacing_mm": SPACING_MM, "orientation": "PL"}
+    return RandKSpaceMotiond("image", prob=1.0, **options).set_random_state(0)({"image": IMAGE})["image"].as_tensor()
+
+
 @pytest.mark.parametrize(
-    "work", [acquired, target, deformed, replayed, lambda: drawn("nod"), lambda: drawn("breathing")],
-    ids=["simulate", "target", "deform", "transform", "drawn", "drawn, non-rigid"],
+    "work",
+    [acquired, target, deformed, replayed, lambda: drawn("nod"), lambda: drawn("breathing"), drawn_for_a_dictionary],
+    ids=["simulate", "target", "deform", "transform", "drawn", "drawn, non-rigid", "dictionary"],
 )
 def test_the_result_under_autocast_is_the_one_without(work):
     with torch.autocast("cpu", dtype=torch.bfloat16):
