@@ -27,7 +27,6 @@ from mocodis_monai.motion import (
     simulate_motion,
 )
 from mocodis_monai.motion.deformation import check_deformation, from_numbers, to_numbers
-from mocodis_monai.motion.full_precision import at_full_precision
 from mocodis_monai.motion.trajectory import check_trajectory
 
 from .motion_inputs import as_image, as_spacing, as_tracked, attach, check_channel_first, plain, spacing_of
@@ -162,7 +161,6 @@ class KSpaceMotion(IrreversibleMotion):
         """Return the moved image, ``(C, H, W)`` or ``(C, H, W, D)`` as the input."""
         return self.simulate(img).image
 
-    @at_full_precision
     def simulate(self, img: NdarrayOrTensor, with_target: bool = False) -> MotionSample:
         """Return the moved image, the co-registered target if asked for, and the metadata."""
         still: Tensor = as_image(img, self.spacing_mm)

@@ -28,7 +28,6 @@ from mocodis_monai.motion import (
     scale_motion,
     scale_to_displacement,
 )
-from mocodis_monai.motion.full_precision import at_full_precision
 from mocodis_monai.motion.reference import held_in_place, without_mean
 from mocodis_monai.motion.severity import excursion_mm
 
@@ -156,7 +155,6 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         self.orientation, self.spacing_mm = orientation, as_spacing(spacing_mm)
         self.motion: KSpaceMotion | None = None
 
-    @at_full_precision
     def randomize(self, data: NdarrayOrTensor) -> None:
         """Draw whether there is motion, and which, for an image ``(C, *spatial)``.
 

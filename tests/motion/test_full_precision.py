@@ -49,8 +49,8 @@ def drawn(family: str) -> torch.Tensor:
 
 
 def drawn_for_a_dictionary() -> torch.Tensor:
-    options = {"families": "breathing", "displacement_mm": 0.5, "spacing_mm": SPACING_MM, "orientation": "PL"}
-    return RandKSpaceMotiond("image", prob=1.0, **options).set_random_state(0)({"image": IMAGE})["image"].as_tensor()
+    move = RandKSpaceMotiond("image", prob=1.0, families="nod", spacing_mm=SPACING_MM, centred=True)
+    return move.set_random_state(0)({"image": IMAGE})["image"].as_tensor()
 
 
 @pytest.mark.parametrize(
