@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mocodis_monai.networks.blocks import GlobalBlock, Modulation, ResidualBlock, convolution, fold, moments, unfold
+from mocodis_monai.networks.prior import LevelIndices
 from mocodis_monai.networks.residual_quantizer import ResidualQuantization, ResidualQuantizer
 from mocodis_monai.networks.vector_quantizer import Quantization, VectorQuantizer
 
@@ -104,11 +105,20 @@ class ContentEncoder(nn.Module):
 
     def forward(self, image: torch.Tensor) -> ContentCodes:
         """(B, 1, *spatial) -> content codes at 1/8 and 1/4 of the resolution."""
+        coarse, fine_latents = self._coarse_and_latents(image)
+        return ContentCodes(coarse, self.fine_quantizer(fine_latents))
+
+    def indices(self, image: torch.Tensor) -> LevelIndices:
+        """(B, 1, *spatial) -> the codes' indices alone, of the fine ones those of the first stage."""
+        coarse, fine_latents = self._coarse_and_latents(image)
+        return LevelIndices(coarse.indices, self.fine_quantizer.first(fine_latents).indices)
+
+    def _coarse_and_latents(self, image: torch.Tensor) -> tuple[Quantization, torch.Tensor]:
+        """The coarse codes of an image (B, 1, *spatial), and the latents (B, C, *1/4) of the fine ones given these."""
         quarter = self.to_quarter(image)
         coarse = self.coarse_quantizer(self.coarse_latent(self.to_eighth(quarter)))
         known = self.coarse_features(coarse.embedding)
-        fine = self.fine_quantizer(self.fine_latent(F.relu(torch.cat([quarter, known], dim=1))))
-        return ContentCodes(coarse, fine)
+        return coarse, self.fine_latent(F.relu(torch.cat([quarter, known], dim=1)))
 
 
 class MotionEncoder(nn.Module):

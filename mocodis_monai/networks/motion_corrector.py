@@ -30,6 +30,7 @@ from mocodis_monai.networks.results import (
     twins_of,
 )
 from mocodis_monai.networks.uncertainty import uncertainty_of
+from mocodis_monai.networks.vector_quantizer import log_probabilities
 
 
 class MotionCorrector(nn.Module):
@@ -201,7 +202,7 @@ class MotionCorrector(nn.Module):
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
         condition = self._prior_condition(motion, evidence.score_px)
-        return Reading(indices_of(self.true_codes(clean)), evidence.log_probs, condition, evidence.score_px)
+        return Reading(self.vqvae.content_encoder.indices(clean), evidence.log_probs, condition, evidence.score_px)
 
     @torch.no_grad()
     def true_codes(self, clean: torch.Tensor) -> ContentCodes:
@@ -245,10 +246,10 @@ class MotionCorrector(nn.Module):
     def _evidence(self, padded: torch.Tensor, motion: Embeddings) -> Posterior:
         """Belief over the clean codes from the image alone."""
         seen = self.fidelity_branch.read_coarse(padded, on_fine_grid(motion))
-        coarse = seen.logits.float().log_softmax(1)
+        coarse = log_probabilities(seen.logits)
         content = self.vqvae.content_encoder.coarse_quantizer.expect(coarse.exp())
         fine = self.fidelity_branch.read_fine(seen, content)
-        log_probs = LevelLogits(coarse, fine.logits.float().log_softmax(1))
+        log_probs = LevelLogits(coarse, log_probabilities(fine.logits))
         embeddings = Embeddings(content, self._fine_content(log_probs, fine))
         score_px = self.fidelity_branch.motion_score_px(seen, fine)
         return Posterior(padded, seen, fine, log_probs, embeddings, score_px)
@@ -285,9 +286,9 @@ class MotionCorrector(nn.Module):
 
     def _surprise(self, posterior: Posterior) -> torch.Tensor:
         """Mean over both levels of the NLL (nats) of the image's own codes, (B, 1, *spatial)."""
-        own = self.vqvae.encode_content(posterior.image)
-        coarse = -posterior.log_probs.coarse.gather(1, own.coarse.indices.unsqueeze(1))
-        fine = -posterior.log_probs.fine.gather(1, own.fine.indices.unsqueeze(1))
+        own = self.vqvae.content_encoder.indices(posterior.image)
+        coarse = -posterior.log_probs.coarse.gather(1, own.coarse.unsqueeze(1))
+        fine = -posterior.log_probs.fine.gather(1, own.fine.unsqueeze(1))
         size = posterior.image.shape[2:]
         return (F.interpolate(coarse, size=size, mode="nearest") + F.interpolate(fine, size=size, mode="nearest")) / 2
 

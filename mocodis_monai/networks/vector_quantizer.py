@@ -44,6 +44,14 @@ class Quantization(NamedTuple):
     usage: torch.Tensor
 
 
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of the codes, float32, from their logits, both (B, num_embeddings, *spatial).
+
+    In the layout of the convolutions the codes lie last; a softmax over any other axis would copy.
+    """
+    return logits.movedim(1, -1).float().log_softmax(-1).movedim(-1, 1)
+
+
 class VectorQuantizer(nn.Module):
     """Nearest-code quantization; the codebook learns in training mode only and is frozen in evaluation.
 
@@ -95,7 +103,7 @@ class VectorQuantizer(nn.Module):
 
     def nearest(self, flat: torch.Tensor) -> torch.Tensor:
         """Index of the nearest code of each row of ``flat`` (N, C), by squared Euclidean distance."""
-        distance = self.codebook.square().sum(1) - 2 * flat @ self.codebook.T
+        distance = torch.addmm(self.codebook.square().sum(1), flat, self.codebook.T, alpha=-2)
         return distance.argmin(dim=1)
 
     def embed(self, indices: torch.Tensor) -> torch.Tensor:
@@ -104,7 +112,7 @@ class VectorQuantizer(nn.Module):
 
     def expect(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Posterior-mean code of ``probabilities`` (B, num_embeddings, *spatial) as (B, C, *spatial)."""
-        return torch.einsum("bn...,nc->bc...", probabilities, self.codebook.to(probabilities.dtype))
+        return (probabilities.movedim(1, -1) @ self.codebook.to(probabilities.dtype)).movedim(-1, 1)
 
     @torch.no_grad()
     def _start_from(self, flat: torch.Tensor) -> None:

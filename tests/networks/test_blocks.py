@@ -40,6 +40,15 @@ def test_what_a_normalised_block_adds_has_unit_variance_in_each_image(spatial_di
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_normalised_block_is_the_same_with_and_without_gradients(spatial_dims, awaken):
+    block, spatial = awaken(NormalisedBlock(spatial_dims, 4)), (16,) * spatial_dims
+    x = 3 + torch.randn(2, 4, *spatial) * torch.tensor([1.0, 50.0]).reshape(2, *(1,) * (spatial_dims + 1))
+    with_gradients = block(x)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), with_gradients, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_fold_halves_and_unfold_doubles(spatial_dims):
     x = torch.randn(1, 3, *SPATIAL[spatial_dims])
     folded = fold(spatial_dims, 3, 5)(x)

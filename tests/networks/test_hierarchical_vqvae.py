@@ -88,6 +88,14 @@ def test_fine_codes_know_the_coarse_ones(make_vqvae):
     assert not torch.equal(before.fine.indices, after.fine.indices)
 
 
+def test_the_indices_alone_are_those_of_the_codes(make_vqvae):
+    network = make_vqvae().eval()
+    image = torch.rand(2, 1, 32, 48)
+    codes, indices = network.encode_content(image), network.content_encoder.indices(image)
+    assert torch.equal(indices.coarse, codes.coarse.indices)
+    assert torch.equal(indices.fine, codes.fine.indices)
+
+
 def test_codebooks_learn_in_training_mode_only(make_vqvae):
     network = make_vqvae()
     image = torch.rand(1, 1, 32, 32)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mocodis_monai.networks import VectorQuantizer
-from mocodis_monai.networks.vector_quantizer import RESTART_COUNT
+from mocodis_monai.networks.vector_quantizer import RESTART_COUNT, log_probabilities
 
 
 def quantizer_with(codes: torch.Tensor, decay: float = 0.98) -> VectorQuantizer:
@@ -134,6 +134,16 @@ def test_usage_is_the_share_of_codes_that_the_batch_uses():
     codes = torch.arange(8.0).reshape(8, 1) * 10
     latents = codes[[0, 3, 3, 5]].reshape(1, 1, 2, 2)
     assert quantizer_with(codes).eval()(latents).usage.item() == pytest.approx(3 / 8)
+
+
+@pytest.mark.parametrize("spatial", [(6, 10), (4, 6, 2)])
+def test_probabilities_of_the_codes_add_up_to_one_at_each_site(spatial):
+    logits = 5 * torch.randn(2, 12, *spatial, dtype=torch.bfloat16)
+    probabilities = log_probabilities(logits).exp()
+    assert probabilities.dtype == torch.float32
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(2, *spatial))
+    odds = probabilities[:, 3] / probabilities[:, 7]
+    torch.testing.assert_close(odds, (logits[:, 3].float() - logits[:, 7].float()).exp(), rtol=1e-4, atol=0)
 
 
 def test_the_expected_code_of_a_sure_thing_is_the_code():
