@@ -112,14 +112,15 @@ def correct_scans(
         advance: called with each share of a scan that is done, from several threads.
     """
     run = _Run(corrector, ledger, single, picture, advance, threading.Event())
-    threads = max(1, torch.get_num_threads() // jobs)
-    pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(max(1, threads // jobs),))
     try:
         for future in as_completed([pool.submit(_attempt, run, scan) for scan in scans]):
             yield future.result()
     finally:
         run.stop.set()
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # the pool's share would stand for threads to come
 
 
 def _attempt(run: _Run, scan: Scan) -> Outcome:

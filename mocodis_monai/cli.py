@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
@@ -210,7 +210,7 @@ def simulate(
         if "target" in paths:
             write_volume(staged_at["target"], registered, like=volume, what="simulated, without motion")
         if "trajectory" in paths:
-            staged_at["trajectory"].write_text(json.dumps(_plain(motion), indent=1) + "\n")
+            staged_at["trajectory"].write_text(json.dumps(motion, indent=1) + "\n")
     typer.echo(f"displacement score  {float(motion['displacement_mm']):.2f} mm")
     typer.echo(f"corrupted lines     {100 * float(motion['corrupted_line_fraction']):.0f} %")
     _echo_outputs(paths)
@@ -295,15 +295,6 @@ def _echo_outputs(paths: Mapping[str, Path]) -> None:
     for name, path in paths.items():
         typer.echo(f"{name:<20}{printable(str(path))}")
     typer.echo("Research use only: not a medical device.")
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and tensors to lists, so that JSON takes them."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 if __name__ == "__main__":

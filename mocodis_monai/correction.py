@@ -192,14 +192,13 @@ def default_picture(scan: Scan) -> Path:
 
 def _summary(found: VolumeCorrection) -> dict[str, Any]:
     """Numbers over the slices that hold tissue; None where there is none."""
-    tissue = found.motion_score_mm.isfinite()
-    gate = found.gate[tissue]
+    judged = int(found.judged.sum())
     return {
-        "motion_score_mm": round(found.median_score_mm, 4) if len(gate) else None,
-        "gate": round(float(gate.mean()), 4) if len(gate) else 0.0,
+        "motion_score_mm": round(found.median_score_mm, 4) if judged else None,
+        "gate": round(found.mean_gate, 4),
         "decision": found.decision,
-        "log_likelihood_nats": -round(found.surprise_nats, 4) if len(gate) else None,
-        "num_slices": int(tissue.sum()),
+        "log_likelihood_nats": -round(found.surprise_nats, 4) if judged else None,
+        "num_slices": judged,
         "slice_axis": found.slice_axis,
     }
 

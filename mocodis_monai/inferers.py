@@ -45,6 +45,11 @@ class VolumeCorrection(NamedTuple):
     foreground: torch.Tensor
 
     @property
+    def judged(self) -> torch.Tensor:
+        """(slices,) bool: the slices that were judged, which have a motion score."""
+        return self.motion_score_mm.isfinite()
+
+    @property
     def median_score_mm(self) -> float:
         """Motion score of the scan: the median over the slices that were judged; NaN where there are none."""
         return float(self.motion_score_mm.nanmedian())
@@ -55,9 +60,14 @@ class VolumeCorrection(NamedTuple):
         return float(self.artifact_map[self.foreground].mean())
 
     @property
+    def mean_gate(self) -> float:
+        """Share of the correction that was applied, over the slices that were judged; zero where there are none."""
+        return float(self.gate[self.judged].mean()) if self.judged.any() else 0.0
+
+    @property
     def decision(self) -> str:
         """What was decided over all slices that were judged: left alone, partly corrected or corrected."""
-        gate = self.gate[self.motion_score_mm.isfinite()]
+        gate = self.gate[self.judged]
         if not (gate > 0).any():
             return LEFT_ALONE
         return "corrected" if (gate == 1).all() else "partly corrected"

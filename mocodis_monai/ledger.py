@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE_NAME
+        self._mutex = threading.RLock()  # between the threads of a run, also where files have no locks
         self._records: dict[str, dict[str, Any]] = {}
         self._inode, self._end = -1, 0  # which file was read, and how far
         content = self._catch_up()
@@ -156,7 +158,7 @@ class Ledger:
         """
         path = self.folder / LOCK_NAME
         try:
-            with _lock(path):
+            with self._mutex, _lock(path):
                 try:
                     yield
                 finally:

@@ -186,7 +186,7 @@ class CorrectionLoss(nn.Module):
         """Terms for ``moved`` and ``clean``, (B, 1, *spatial), with the true score (B,) in pixels."""
         refined = balanced_error(output.refined, moved, clean, self.balance_floor)
         codes_only = F.l1_loss(output.codes_only, clean)
-        nats = [F.cross_entropy(seen, true) for seen, true in zip(output.logits, output.indices, strict=True)]
+        nats = [F.cross_entropy(seen, true) for seen, true in zip(output.log_probs, output.indices, strict=True)]
         apart = [F.mse_loss(seen.float(), true) for seen, true in zip(output.content, output.true_content, strict=True)]
         consistency = torch.stack(nats + apart).sum()
         structure = self.structural_loss(output.refined, clean)

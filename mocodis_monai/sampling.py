@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,24 @@ from tqdm import tqdm
 from mocodis_monai.data.files import staged
 from mocodis_monai.distributed import rank, wait_for_all, world_size
 from mocodis_monai.errors import InputError
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, as in a data worker: several add up in another order, and the last bit differs.
+
+    Where one is found it is left: of threads that draw at once, one may see what another has set for a while, and would
+    put it back for good.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class SeededDataset(Dataset):
@@ -43,13 +62,8 @@ class SeededDataset(Dataset):
     def _transform(self, index: int) -> Any:
         transform = deepcopy(self.transform)  # threads may share this dataset, and its random state
         transform.set_random_state(seed=int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
-        # On one thread, as in a data worker: several add up in another order, and the last bit differs.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with _one_thread():
             return transform(self.data[index % len(self.data)])
-        finally:
-            torch.set_num_threads(threads)
 
 
 class KeptDataset(PersistentDataset):

@@ -73,7 +73,7 @@ def test_each_part_of_the_codes_loss_is_what_its_name_says(reconstruction, image
 def test_each_part_of_the_correction_loss_is_what_its_name_says(refinement, image_pair):
     terms = CorrectionLoss()(refinement, *image_pair, TRUE_PX)
     torch.testing.assert_close(terms.codes_only, (refinement.codes_only - image_pair.clean).abs().mean())
-    levels = zip(refinement.logits, refinement.indices, strict=True)
+    levels = zip(refinement.log_probs, refinement.indices, strict=True)
     nats = [-logs.gather(1, indices[:, None]).mean() for logs, indices in levels]  # the logits are normalised
     contents = zip(refinement.content, refinement.true_content, strict=True)
     apart = [(seen - true).square().mean() for seen, true in contents]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import numpy as np
@@ -53,6 +55,25 @@ def test_other_rounds_and_other_seeds_show_a_record_differently():
     dataset = seeded()
     assert dataset[0]["subject"] == dataset[3]["subject"] != dataset[1]["subject"]
     assert not same(dataset[0], dataset[3]) and not same(dataset[0], seeded(1)[0])
+
+
+def test_a_thread_that_draws_beside_another_leaves_the_number_of_threads_as_it_was():
+    before, dataset, inside = torch.get_num_threads(), seeded(), threading.Barrier(2)
+    torch.set_num_threads(2)
+
+    def meet(sample: dict) -> dict:
+        inside.wait()  # both are at it, and the second has seen what the first one set
+        return sample
+
+    dataset.transform = Compose([*dataset.transform.transforms[:1], meet])
+    dataset.transform.__deepcopy__ = lambda _: dataset.transform
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(dataset.__getitem__, range(2)))
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_slices_of_the_data_set_are_the_same_samples():

@@ -96,16 +96,13 @@ def summary(correction: VolumeCorrection) -> dict[str, Any]:
     that was applied, ``slices_corrected`` and ``slices_left_alone`` what the gate decided, and ``slice_axis`` the axis
     of the file that was cut along.
     """
-    scores = correction.motion_score_mm
-    filled = scores.isfinite()
-    gate = correction.gate[filled]
-    corrected = int((gate > 0).sum())
+    judged, corrected = int(correction.judged.sum()), int((correction.gate > 0).sum())
     return {
-        "motion_score_mm": round(correction.median_score_mm, 3) if filled.any() else None,
-        "gate": round(float(gate.mean()), 3) if filled.any() else 0.0,
+        "motion_score_mm": round(correction.median_score_mm, 3) if judged else None,
+        "gate": round(correction.mean_gate, 3),
         "gate_decision": correction.decision,
         "slices_corrected": corrected,
-        "slices_left_alone": int(filled.sum()) - corrected,
+        "slices_left_alone": judged - corrected,
         "slice_axis": correction.slice_axis,
         "notice": "Research use only: not a medical device.",
     }

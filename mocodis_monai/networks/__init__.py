@@ -4,7 +4,7 @@ from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FidelityBranc
 from mocodis_monai.networks.gate import no_harm_gate
 from mocodis_monai.networks.hierarchical_vqvae import ContentCodes, Embeddings, HierarchicalVQVAE, MotionCodes
 from mocodis_monai.networks.motion_corrector import MotionCorrector
-from mocodis_monai.networks.prior import ContentPrior, Known, LevelIndices, LevelLogits, LevelMasks, Seen
+from mocodis_monai.networks.prior import ContentPrior, Known, LevelIndices, LevelLogits, LevelMasks, LevelNats, Seen
 from mocodis_monai.networks.residual_quantizer import ResidualQuantization, ResidualQuantizer
 from mocodis_monai.networks.results import Correction, Drawing, Reading, Reconstruction, Refinement
 from mocodis_monai.networks.vector_quantizer import Quantization, VectorQuantizer
@@ -23,6 +23,7 @@ __all__ = [
     "LevelIndices",
     "LevelLogits",
     "LevelMasks",
+    "LevelNats",
     "MotionCodes",
     "MotionCorrector",
     "Quantization",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits
+from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits, LevelNats
 
 NUM_PASSES = 2
 """Parallel passes; a third one makes the codes no better."""
@@ -105,9 +105,9 @@ def familiarity(prior: ContentPrior, indices: LevelIndices) -> torch.Tensor:
     return ((strange - nats) / (strange - familiar)).clamp(0, 1)
 
 
-def unconditional_nats(prior: ContentPrior, indices: LevelIndices) -> LevelLogits:
+def unconditional_nats(prior: ContentPrior, indices: LevelIndices) -> LevelNats:
     """Negative log-likelihood in nats of each code given the codes before it alone: (B, *window) on both levels."""
-    return LevelLogits(
+    return LevelNats(
         *(
             F.cross_entropy(logits.float(), codes, reduction="none")
             for logits, codes in zip(prior(indices), indices, strict=True)

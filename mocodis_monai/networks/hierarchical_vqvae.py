@@ -226,6 +226,18 @@ class HierarchicalVQVAE(nn.Module):
         """Content codes of ``image`` (B, 1, *spatial), spatial sizes multiples of 16."""
         return self.content_encoder(image)
 
+    def content_indices(self, image: torch.Tensor) -> LevelIndices:
+        """Indices of these codes alone, of the fine ones those of the first stage, (B, *1/8) and (B, *1/4)."""
+        return self.content_encoder.indices(image)
+
+    def expect_coarse(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Posterior-mean coarse content embedding of (B, codes, *1/8): (B, C, *1/8)."""
+        return self.content_encoder.coarse_quantizer.expect(probabilities)
+
+    def expect_fine(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Posterior-mean fine content embedding, of the first stage, of (B, codes, *1/4): (B, C, *1/4)."""
+        return self.content_encoder.fine_quantizer.first.expect(probabilities)
+
     def encode_motion(self, image: torch.Tensor) -> MotionCodes:
         """Motion codes of ``image`` (B, 1, *spatial), spatial sizes multiples of 16."""
         return self.motion_encoder(image)

@@ -182,7 +182,7 @@ class MotionCorrector(nn.Module):
         return Refinement(
             refined=refined,
             codes_only=codes_only,
-            logits=posterior.log_probs,
+            log_probs=posterior.log_probs,
             indices=indices_of(true),
             content=posterior.content,
             true_content=embeddings_of(true),
@@ -202,7 +202,7 @@ class MotionCorrector(nn.Module):
         motion = embeddings_of(self.vqvae.encode_motion(moved))
         evidence = self._evidence(moved, motion)
         condition = self._prior_condition(motion, evidence.score_px)
-        return Reading(self.vqvae.content_encoder.indices(clean), evidence.log_probs, condition, evidence.score_px)
+        return Reading(self.vqvae.content_indices(clean), evidence.log_probs, condition, evidence.score_px)
 
     @torch.no_grad()
     def true_codes(self, clean: torch.Tensor) -> ContentCodes:
@@ -247,7 +247,7 @@ class MotionCorrector(nn.Module):
         """Belief over the clean codes from the image alone."""
         seen = self.fidelity_branch.read_coarse(padded, on_fine_grid(motion))
         coarse = log_probabilities(seen.logits)
-        content = self.vqvae.content_encoder.coarse_quantizer.expect(coarse.exp())
+        content = self.vqvae.expect_coarse(coarse.exp())
         fine = self.fidelity_branch.read_fine(seen, content)
         log_probs = LevelLogits(coarse, log_probabilities(fine.logits))
         embeddings = Embeddings(content, self._fine_content(log_probs, fine))
@@ -256,14 +256,14 @@ class MotionCorrector(nn.Module):
 
     def _believe(self, evidence: Posterior, log_probs: LevelLogits) -> Posterior:
         """The same image under another belief over its clean codes."""
-        coarse = self.vqvae.content_encoder.coarse_quantizer.expect(log_probs.coarse.exp())
+        coarse = self.vqvae.expect_coarse(log_probs.coarse.exp())
         fine = self.fidelity_branch.read_fine(evidence.seen, coarse)
         content = Embeddings(coarse, self._fine_content(log_probs, fine))
         return evidence._replace(fine=fine, log_probs=log_probs, content=content)
 
     def _fine_content(self, log_probs: LevelLogits, fine: FineEvidence) -> torch.Tensor:
         """Posterior-mean fine embedding, better than the most likely code by .5 dB and more: (B, C, *1/4)."""
-        return self.vqvae.content_encoder.fine_quantizer.first.expect(log_probs.fine.exp()) + fine.detail.float()
+        return self.vqvae.expect_fine(log_probs.fine.exp()) + fine.detail.float()
 
     def _draw(self, posterior: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
         """The refined image and the codes-only image, each (B, 1, *spatial) float32."""
@@ -286,7 +286,7 @@ class MotionCorrector(nn.Module):
 
     def _surprise(self, posterior: Posterior) -> torch.Tensor:
         """Mean over both levels of the NLL (nats) of the image's own codes, (B, 1, *spatial)."""
-        own = self.vqvae.content_encoder.indices(posterior.image)
+        own = self.vqvae.content_indices(posterior.image)
         coarse = -posterior.log_probs.coarse.gather(1, own.coarse.unsqueeze(1))
         fine = -posterior.log_probs.fine.gather(1, own.fine.unsqueeze(1))
         size = posterior.image.shape[2:]

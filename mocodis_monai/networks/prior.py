@@ -38,6 +38,13 @@ class LevelIndices(NamedTuple):
     fine: torch.Tensor
 
 
+class LevelNats(NamedTuple):
+    """Negative log-likelihoods of the codes of both levels, in nats: (B, *coarse) and (B, *fine)."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
 class LevelMasks(NamedTuple):
     """Sites of both levels: (B, *coarse) and (B, *fine), bool."""
 

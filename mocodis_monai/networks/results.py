@@ -61,7 +61,7 @@ class Refinement(NamedTuple):
     Attributes:
         refined: image plus the whole residual, (B, 1, *spatial).
         codes_only: what the posterior mean of the codes draws, (B, 1, *spatial).
-        logits: log-probabilities of the clean codes, (B, codes, *grid) on both levels.
+        log_probs: log-probabilities of the clean codes, (B, codes, *grid) on both levels.
         indices: the true ones, (B, *grid) on both levels.
         content: posterior-mean embeddings, (B, C, *grid) on both levels.
         true_content: embeddings of the true codes, likewise.
@@ -70,7 +70,7 @@ class Refinement(NamedTuple):
 
     refined: torch.Tensor
     codes_only: torch.Tensor
-    logits: LevelLogits
+    log_probs: LevelLogits
     indices: LevelIndices
     content: Embeddings
     true_content: Embeddings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -46,6 +46,14 @@ def records(folder: Path) -> dict[str, dict]:
     """The lines of results.jsonl by the name of the scan."""
     lines = (folder / "results.jsonl").read_text().splitlines()
     return {record["scan"]: record for record in map(json.loads, lines)}
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Sets the threads that torch computes with; afterwards they are as before."""
+    threads = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from mocodis_monai import batch
 from tests.batch.conftest import records, save_head, tree
@@ -35,8 +37,8 @@ def test_a_folder_gives_a_folder_of_the_same_shape(study, tmp_path, correct, cap
     assert "3 corrected, 0 done before, 0 failed" in said and "visit 2/c.nii.gz" in said
 
 
-def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study, tmp_path, correct, monkeypatch):
-    monkeypatch.setattr(batch.torch, "get_num_threads", lambda: 1)  # another number may round otherwise
+def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study, tmp_path, correct, set_threads):
+    set_threads(1)  # another number may round otherwise
     assert correct(study, tmp_path / "one", "--no-picture") == 0
     assert correct(study, tmp_path / "three", "--no-picture", "--jobs", 3) == 0
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
@@ -45,10 +47,21 @@ def test_each_scan_is_corrected_as_it_would_be_alone_however_many_at_once(study,
     np.testing.assert_array_equal(one.get_fdata(), alone.get_fdata())
 
 
-def test_the_number_of_threads_changes_the_rounding_alone(study, tmp_path, correct, monkeypatch):
+def test_jobs_share_the_threads_and_give_them_back(study, tmp_path, correct, set_threads, network, monkeypatch):
+    set_threads(4)
+    work, used = network.correct, []
+    count = torch.get_num_threads
+    monkeypatch.setattr(network, "correct", lambda *args, **options: used.append(count()) or work(*args, **options))
+    assert correct(study, tmp_path / "out", "--no-picture", "--jobs", 2) == 0
+    assert set(used) == {2}
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(count).result() == count() == 4
+
+
+def test_the_number_of_threads_changes_the_rounding_alone(study, tmp_path, correct, set_threads):
     voxels = []
     for threads in (1, 2):
-        monkeypatch.setattr(batch.torch, "get_num_threads", lambda threads=threads: threads)
+        set_threads(threads)
         assert correct(study / "a.nii.gz", tmp_path / f"{threads}.nii.gz", "--no-picture") == 0
         voxels.append(nib.load(tmp_path / f"{threads}.nii.gz").get_fdata())
     np.testing.assert_allclose(*voxels, atol=0.01 * voxels[0].max())

@@ -28,6 +28,21 @@ def finished(folder: Path, name: str, fingerprint: str = FINGERPRINT) -> dict | 
     return Ledger(folder).finished({"output": folder / name}, fingerprint)
 
 
+def test_threads_of_a_run_lose_nothing_of_each_other_without_file_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr("mocodis_monai.ledger.fcntl", None)  # as on Windows
+    ledger, names = Ledger(tmp_path), [f"{number}.nii" for number in range(60)]
+    noted = {name: record(tmp_path, name) for name in names}
+
+    def note(name: str) -> None:
+        with ledger.claimed(tmp_path / name) as is_free:
+            assert is_free
+            ledger.put(noted[name])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(note, names))
+    assert all(finished(tmp_path, name) == noted[name] for name in names)
+
+
 def test_a_record_is_appended_and_nothing_before_it_is_written_again(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.put(record(tmp_path, "b.nii"))

@@ -91,7 +91,7 @@ def test_fine_codes_know_the_coarse_ones(make_vqvae):
 def test_the_indices_alone_are_those_of_the_codes(make_vqvae):
     network = make_vqvae().eval()
     image = torch.rand(2, 1, 32, 48)
-    codes, indices = network.encode_content(image), network.content_encoder.indices(image)
+    codes, indices = network.encode_content(image), network.content_indices(image)
     assert torch.equal(indices.coarse, codes.coarse.indices)
     assert torch.equal(indices.fine, codes.fine.indices)
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.networks import MotionCorrector, no_harm_gate
 from mocodis_monai.networks.gate import GATE_PX, RESIDUAL_SHARE
+from mocodis_monai.networks.hierarchical_vqvae import embeddings_of
 from mocodis_monai.networks.uncertainty import UNCERTAINTY_SIGMA, uncertainty_of
 
 ODD_SIZES = [(61, 77), (20, 30), (181, 217), (64, 64), (1, 5)]
@@ -38,6 +39,31 @@ def test_any_size_comes_back_at_its_own_size(small_corrector, size):
         corrected = network(image)
     assert corrected.shape == image.shape and corrected.dtype == torch.float32
     assert torch.isfinite(corrected).all() and not torch.allclose(corrected, image)
+
+
+def test_what_the_true_codes_would_give_hangs_on_the_image_and_no_longer_on_the_codes_read_off_it(
+    small_corrector, image_pair
+):
+    network = small_corrector().eval()
+    knowing, unknowing = network.correct_knowing(*image_pair), network.correct(image_pair.moved).corrected
+    assert not torch.allclose(knowing, unknowing)
+    with torch.no_grad():
+        for layer in (network.fidelity_branch.coarse_logits, network.fidelity_branch.fine_logits):
+            layer.bias.add_(5 * torch.randn(layer.bias.shape))
+    torch.testing.assert_close(network.correct_knowing(*image_pair), knowing)
+    assert not torch.allclose(network.correct(image_pair.moved).corrected, unknowing)
+
+
+@pytest.mark.parametrize("size", [(64, 80), (61, 77)])
+def test_an_image_is_drawn_from_its_content_codes_alone(small_corrector, size):
+    network = small_corrector().eval()
+    clean = torch.rand(2, 1, *size)
+    drawn = network.draw_codes(clean)
+    assert drawn.image.shape == clean.shape
+    whole = network.vqvae.decode(embeddings_of(drawn.content))
+    assert torch.equal(drawn.image, whole[..., : size[0], : size[1]])
+    if size == (64, 80):  # no padding, so that the codes are those of the image itself
+        assert torch.equal(drawn.content.fine.indices, network.true_codes(clean).fine.indices)
 
 
 @pytest.mark.parametrize("size", [(61, 77), (20, 30)])
@@ -171,7 +197,7 @@ def test_the_second_stage_teaches_the_fidelity_branch_on_codes_that_stand_still(
     network = small_corrector().train().freeze("vqvae")
     buffers = buffers_of(network)
     output = network.refine(image_pair.moved, image_pair.clean)
-    sum(term.square().mean() for term in (output.refined, *output.logits, output.score_px)).backward()
+    sum(term.square().mean() for term in (output.refined, *output.log_probs, output.score_px)).backward()
     assert learned(network) == parameters_of(network, "fidelity_branch")
     assert network.fidelity_branch.training and not network.vqvae.training
     assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())
