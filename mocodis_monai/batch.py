@@ -180,7 +180,8 @@ def _is_known(run: _Run, scan: Scan, path: Path) -> bool:
 
 def _refusal(run: _Run, scan: Scan, error: Exception) -> dict[str, Any]:
     """What the record of a scan says that was not corrected."""
-    is_left = scan.output.exists() and _is_known(run, scan, scan.output)
+    # Other than exists, lexists does not raise for a name that is too long for the disk.
+    is_left = os.path.lexists(scan.output) and _is_known(run, scan, scan.output)
     also = " The result of an earlier run still lies there." if is_left else ""
     left = run.ledger.left(scan.output)
     said = {"left": left} if left else {}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pydicom
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
 
 from mocodis_monai import __version__
@@ -70,6 +74,10 @@ _ORIGINAL_ONLY = (
     "NumberOfKSpaceTrajectories",
     "BulkMotionCompensationTechnique",
 )
+# Value representations whose bytes mean something else in another character set (PS3.5 6.1.2.2), and what stands in a
+# decoded text for bytes that mean nothing in its own.
+_TEXTS, _LOST = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}, "\ufffd"
+_SERIES_DESCRIPTION = Tag("SeriesDescription")
 # Overlays and curves were drawn on the source; they may be text.
 _DRAWN_GROUPS = {0x5000, 0x6000}
 _LO_LENGTH, _ST_LENGTH, _MAX_IS = 64, 1024, 2**31 - 1
@@ -93,13 +101,14 @@ def derive_header(dataset: FileDataset, frames: Sequence[FrameHeader], series: D
 
     Raises almost anything on malformed values, like all reading of a header.
     """
+    texts = _raw_texts(dataset)
     _remove_stale(dataset)
     source = _reference(dataset)
     dataset.SOPInstanceUID = generate_uid(entropy_srcs=[series.uid, str(dataset.SOPInstanceUID)])
     reference = _series_reference(dataset, source)
     dataset.SeriesInstanceUID = series.uid
     dataset.SeriesNumber = _series_number(dataset)
-    dataset.SeriesDescription = _with_suffix(str(dataset.get("SeriesDescription") or ""), series.description)
+    dataset.SeriesDescription = _with_suffix(_text(dataset, "SeriesDescription"), series.description)
     dataset.ImageType = _derived_type(dataset.get("ImageType"), dataset.SOPClassUID in MULTI_FRAME)
     dataset.ReferencedSeriesSequence = DicomSequence([reference])
     equipment = list(dataset.get("ContributingEquipmentSequence") or [])
@@ -109,6 +118,7 @@ def derive_header(dataset: FileDataset, frames: Sequence[FrameHeader], series: D
     else:
         dataset.DerivationDescription = series.derivation[:_ST_LENGTH]
         dataset.SourceImageSequence = DicomSequence([_with_purpose(source)])
+    _put_back(dataset, texts)
 
 
 def write_file(path: Path, dataset: FileDataset, pixels: bytes) -> None:
@@ -128,6 +138,29 @@ def write_file(path: Path, dataset: FileDataset, pixels: bytes) -> None:
     else:
         dataset.is_little_endian, dataset.is_implicit_VR = True, False
         dcmwrite(path, dataset, write_like_original=False)
+
+
+def _raw_texts(dataset: Dataset) -> dict[BaseTag, RawDataElement]:
+    """The texts of a header, those of its sequences left out, as the bytes that they were read as."""
+    texts = {}
+    for tag in dataset.keys():  # noqa: SIM118
+        item, kind = dataset.get_item(tag), dictionary_VR(tag) if dictionary_has_tag(tag) else None
+        if isinstance(item, RawDataElement) and kind in _TEXTS:
+            texts[tag] = item._replace(VR=kind)
+    return texts
+
+
+def _put_back(dataset: Dataset, texts: Mapping[BaseTag, RawDataElement]) -> None:
+    """Keep the bytes of texts that do not fit the character set that they claim: decoded they would lose letters."""
+    for tag, raw in texts.items():
+        if tag in dataset and tag != _SERIES_DESCRIPTION and _LOST in str(dataset[tag].value):
+            dataset[tag] = raw
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """A value as one text; a backslash separates several."""
+    value = dataset.get(keyword) or ""
+    return " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
 
 
 def _remove_stale(dataset: FileDataset) -> None:

@@ -6,12 +6,13 @@ One :class:`FrameHeader` per image, in plain numbers and words; nothing that nam
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from mocodis_monai.data.dicom_files import open_dataset
 from mocodis_monai.data.dicom_kinds import check_frame_kind, check_object_kind
@@ -235,7 +236,8 @@ def _series_number(dataset: Dataset) -> str:
 
 
 def _uid(path: Path, dataset: Dataset, keyword: str) -> str:
-    value = UID(str(dataset.get(keyword, "")))
-    if not value or not value.is_valid:
+    """It only names things here, so that a component with a leading zero, as in old scanners' UIDs, is no hindrance."""
+    value = str(dataset.get(keyword, ""))
+    if len(value) > 64 or not re.fullmatch(r"\d+(\.\d+)*", value):
         raise InputError(f"{path}: {keyword} is missing or malformed. Export it from the archive again.")
-    return str(value)
+    return value

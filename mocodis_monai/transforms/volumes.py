@@ -20,6 +20,7 @@ from monai.utils import ImageMetaKey, ensure_tuple
 from nibabel.affines import voxel_sizes
 
 from mocodis_monai.data.nifti import read_volume, stem, write_volume
+from mocodis_monai.data.nifti_kinds import read_scanned
 from mocodis_monai.errors import InputError
 
 __all__ = ["LoadVolumed", "SaveVolumed", "make_output_dir", "source_path", "spatial_array"]
@@ -37,17 +38,22 @@ class LoadVolumed(MapTransform):
 
     Args:
         keys: keys of the paths.
+        scans_only: refuse masks, maps of labels, and what MoCoDis has corrected already, as ``mocodis correct`` does.
         allow_missing_keys: do not raise if a key is missing.
 
     Raises:
         InputError: on calling, for a file that is not a magnitude volume.
     """
 
+    def __init__(self, keys: KeysCollection, scans_only: bool = False, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.read = read_scanned if scans_only else read_volume
+
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A copy of ``data`` with the volumes read."""
         result = dict(data)
         for key in self.key_iterator(result):
-            volume = read_volume(result[key])
+            volume = self.read(result[key])
             meta = {
                 ImageMetaKey.FILENAME_OR_OBJ: str(volume.path),
                 "spacing_mm": torch.tensor(volume.spacing_mm, dtype=torch.float64),

@@ -93,6 +93,14 @@ def test_a_batch_goes_on_when_scans_fail(study, tmp_path, correct, capsys, monke
     assert "1 corrected, 2 done before, 1 failed" in capsys.readouterr().out
 
 
+def test_a_name_that_is_too_long_with_its_suffix_fails_alone(study, tmp_path, correct, capsys):
+    long = f"{'l' * 246}.nii"
+    (study / "visit 2" / "b.nii").rename(study / long)
+    assert correct(study, tmp_path / "out", "--no-picture") == 1
+    assert "2 corrected, 0 done before, 1 failed" in capsys.readouterr().out
+    assert records(tmp_path / "out")[long]["status"] == "failed"
+
+
 def test_a_picture_and_a_map_of_another_correction_do_not_stay_beside_the_new_one(study, tmp_path, correct):
     out = tmp_path / "out"
     assert correct(study, out, "--uncertainty", "--fidelity", 0) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 import torch
 from dicom_cases import (
     make_enhanced,
@@ -241,6 +242,32 @@ def test_the_patient_is_kept_to_the_byte_and_never_spoken_of(tmp_path, caplog, c
     derived = pydicom.dcmread(tmp_path / "out" / "IM000001.dcm")
     assert derived.get_item("PatientName").value == raw and str(derived.PatientName) == name
     assert not caught and not caplog.records and capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 192", "ISO_IR 13", "ISO_IR 100", "nonsense", None])
+def test_a_name_in_another_character_set_than_it_claims_keeps_its_bytes(tmp_path, charset):
+    name, latin = "M_LLER^H_NS", b"M\xfcLLER^H\xe4NS "
+    [file] = make_series(tmp_path / "in", stored_volume((8, 8, 1)), PatientName=name, SpecificCharacterSet=charset)
+    file.write_bytes(file.read_bytes().replace(b"M_LLER^H_NS ", latin))
+    scan = read_dicom(tmp_path / "in")
+    [derived] = written(write_derived(scan, scan.image, tmp_path / "out"))
+    assert derived.get_item("PatientName").value.strip() == latin.strip()
+    assert str(derived.SeriesDescription) == "t1 sag MoCoDis corrected"
+
+
+def test_a_description_with_a_backslash_is_one_text(tmp_path):
+    make_series(tmp_path / "in", stored_volume((8, 8, 1)), SeriesDescription=["t1", "tra"])
+    scan = read_dicom(tmp_path / "in")
+    [derived] = written(write_derived(scan, scan.image, tmp_path / "out"))
+    assert derived.SeriesDescription == "t1 tra MoCoDis corrected"
+
+
+def test_a_uid_with_a_leading_zero_as_old_scanners_give_is_no_hindrance(tmp_path):
+    uid = "1.2.840.113619.2.05.762.8"
+    make_series(tmp_path / "in", stored_volume((8, 8, 3)), SeriesInstanceUID=uid)
+    scan = read_dicom(tmp_path / "in")
+    derived = written(write_derived(scan, scan.image, tmp_path / "out"))
+    assert {str(image.ReferencedSeriesSequence[0].SeriesInstanceUID) for image in derived} == {uid}
 
 
 def test_while_any_thread_reads_nothing_is_spoken_and_then_all_is_as_before():

@@ -9,7 +9,7 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import CenterSpatialCropd, Compose, EnsureTyped, Invertd, Orientationd, Spacingd, SpatialPadd
 
-from mocodis_monai.errors import InputError
+from mocodis_monai.errors import InputError, NotAScanError
 from mocodis_monai.transforms.volumes import LoadVolumed, SaveVolumed
 
 AFFINE = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3.0, 9], [0, 0, 0, 1]])
@@ -43,6 +43,16 @@ def test_loaded_volume_is_a_metatensor_with_geometry(tmp_path):
     np.testing.assert_array_equal(image.affine, AFFINE)
     np.testing.assert_allclose(image.meta["spacing_mm"], (1.5, 2, 3))
     assert image.meta["filename_or_obj"] == str(tmp_path / "a.nii")
+
+
+def test_with_scans_only_what_was_corrected_before_and_masks_are_refused(tmp_path):
+    item = LoadVolumed("image", scans_only=True)({"image": make(tmp_path / "a.nii", (6, 5, 4))})
+    SaveVolumed("image", tmp_path)(item)
+    nib.save(nib.Nifti1Image((item["image"][0].numpy() > 0.5).astype(np.uint8), AFFINE), tmp_path / "mask.nii")
+    for name in ("a_corrected.nii.gz", "mask.nii"):
+        LoadVolumed("image")({"image": tmp_path / name})
+        with pytest.raises(NotAScanError, match=name):
+            LoadVolumed("image", scans_only=True)({"image": tmp_path / name})
 
 
 def test_several_keys_get_several_names(tmp_path):
