@@ -142,7 +142,7 @@ def write_file(path: Path, dataset: FileDataset, pixels: bytes) -> None:
 
 def _raw_texts(dataset: Dataset) -> dict[BaseTag, RawDataElement]:
     """The texts of a header, those of its sequences left out, as the bytes that they were read as."""
-    texts = {}
+    texts: dict[BaseTag, RawDataElement] = {}
     for tag in dataset.keys():  # noqa: SIM118
         item, kind = dataset.get_item(tag), dictionary_VR(tag) if dictionary_has_tag(tag) else None
         if isinstance(item, RawDataElement) and kind in _TEXTS:
