@@ -18,6 +18,8 @@ MASK_THRESHOLD = 0.08
 MIN_COMPONENT_FRACTION = 0.1
 NEGATIVE_TOLERANCE = 0.01
 """Interpolation and filtering leave small negative values in a magnitude image; a phase image has far larger."""
+WITHIN = 10.0
+"""Factor from 1 within which the scale of a textured, layered or diseased image may lie, see :func:`check_scaled`."""
 # Of the voxels that are not zero: in a phase image half, in a magnitude image whose brightest values ran over few.
 _NEGATIVE_SHARE = 0.2
 # Of the voxels of a label, how many have a neighbour of the same label: .65 to .93 in atlases at 1 and 2 mm. Of a grey

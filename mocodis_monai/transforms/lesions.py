@@ -12,9 +12,8 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
-from mocodis_monai.data.intensity import MASK_THRESHOLD, check_scaled
+from mocodis_monai.data.intensity import MASK_THRESHOLD, WITHIN, check_scaled
 from mocodis_monai.transforms.motion_inputs import as_range
-from mocodis_monai.transforms.texture import WITHIN
 
 __all__ = ["RandLesionsd"]
 
@@ -34,8 +33,9 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         keys: magnitude images ``(C, *spatial)`` with the 99.5th percentile of the foreground at 1; all get the same
             lesions, in the tissue of the first.
         prob: probability of lesions.
-        diameter_px: ``(low, high)`` of the longest axis in pixels; small ones are as frequent as large ones.
-        contrast: ``(low, high)``, what is added or taken away in the middle, in image units.
+        diameter_px: length of the longest axis in pixels, or a ``(low, high)`` range; small ones are as frequent as
+            large ones.
+        contrast: what is added or taken away in the middle, in image units, or a ``(low, high)`` range.
         allow_missing_keys: leave out keys that the data does not have.
 
     Raises:
@@ -52,9 +52,8 @@ class RandLesionsd(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        self.diameter_px, self.contrast = as_range("diameter_px", diameter_px, 0), as_range("contrast", contrast, 0)
-        if self.diameter_px[0] == 0:
-            raise ValueError(f"diameter_px: got {diameter_px}; allowed are lengths above 0. Mend it.")
+        self.diameter_px = as_range("diameter_px", diameter_px, 0, above=True)
+        self.contrast = as_range("contrast", contrast, 0)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put lesions into the images of ``keys``; they keep type and metadata, and what falls below zero is zero.

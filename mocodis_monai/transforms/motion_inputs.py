@@ -199,18 +199,29 @@ def as_whole_range(name: str, value: int | Sequence[int], lowest: int) -> tuple[
     return int(low), int(high)
 
 
-def as_range(name: str, value: float | Sequence[float], lowest: float) -> tuple[float, float]:
+def as_range(
+    name: str, value: float | Sequence[float], lowest: float, highest: float = math.inf, above: bool = False
+) -> tuple[float, float]:
     """A number as an empty range; a range checked.
 
+    Args:
+        name: of the argument, for the error.
+        value: the number, or ``(low, high)``.
+        lowest, highest: what the ends may be.
+        above: the lower end must be above ``lowest``.
+
     Raises:
-        ValueError: not finite, below ``lowest``, or the wrong way round.
+        ValueError: not finite, out of bounds, or the wrong way round.
     """
     pair = (value, value) if isinstance(value, (int, float, np.number)) else tuple(value)
-    if len(pair) != 2 or not all(math.isfinite(end) for end in pair) or not lowest <= pair[0] <= pair[1]:
-        raise ValueError(
-            f"{name}: got {value}; allowed is a number or a range (low, high) with {lowest} <= low <= high. "
-            "Mend it."
-        )
+    if (
+        len(pair) != 2
+        or not all(math.isfinite(end) for end in pair)
+        or not lowest <= pair[0] <= pair[1] <= highest
+        or (above and pair[0] == lowest)
+    ):
+        bounds = f"{lowest} {'<' if above else '<='} low <= high" + ("" if highest == math.inf else f" <= {highest}")
+        raise ValueError(f"{name}: got {value}; allowed is a number or a range (low, high) with {bounds}. Mend it.")
     return pair
 
 

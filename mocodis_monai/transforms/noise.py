@@ -29,7 +29,7 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
         keys: magnitude images ``(C, *spatial)`` of one shape, such as a moved image and its target.
         prob: probability of noise.
         noise_std: standard deviation of its real and imaginary part, in image units, or a ``(low, high)`` range.
-        kept: ``(low, high)``, share of the lines along each axis that smooth noise is made of.
+        kept: share of the lines along each axis that smooth noise is made of, or a ``(low, high)`` range.
         allow_missing_keys: leave out keys that the data does not have.
 
     Raises:
@@ -41,15 +41,13 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
         keys: KeysCollection,
         prob: float = 0.5,
         noise_std: float | Sequence[float] = (0.0, 0.05),
-        kept: Sequence[float] = (0.45, 0.9),
+        kept: float | Sequence[float] = (0.45, 0.9),
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         self.noise_std = as_range("noise_std", noise_std, 0)
-        low, high = self.kept = as_range("kept", kept, 0)
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"kept: got {kept}; allowed is (low, high) with 0 < low <= high <= 1. Mend it.")
+        self.kept = as_range("kept", kept, 0, 1, above=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the noise to the images of ``keys``; they keep type and metadata."""

@@ -11,12 +11,11 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from scipy.ndimage import gaussian_filter
 
-from mocodis_monai.data.intensity import check_scaled
+from mocodis_monai.data.intensity import WITHIN, check_scaled
+from mocodis_monai.transforms.motion_inputs import as_range
 
 __all__ = ["RandLayersd", "RandTextured"]
 
-WITHIN = 10.0
-"""Factor from 1 within which the scale of an image may lie: texture and layers change it."""
 # Exponents of the amplitude spectrum 1 / |k|^a: nearly white to cloudy. Natural images have about 1
 # (Field 1987, J Opt Soc Am A 4:2379, doi:10.1364/JOSAA.4.002379).
 _EXPONENTS = (0.3, 2.0)
@@ -35,7 +34,7 @@ class RandTextured(RandomizableTransform, MapTransform):
     Args:
         keys: magnitude images ``(C, *spatial)``; all get the same texture.
         prob: probability of a texture.
-        strength: ``(low, high)``, standard deviation of the texture relative to the intensity.
+        strength: standard deviation of the texture relative to the intensity, or a ``(low, high)`` range.
         allow_missing_keys: leave out keys that the data does not have.
 
     Raises:
@@ -46,15 +45,12 @@ class RandTextured(RandomizableTransform, MapTransform):
         self,
         keys: KeysCollection,
         prob: float = 0.5,
-        strength: Sequence[float] = (0.02, 0.3),
+        strength: float | Sequence[float] = (0.02, 0.3),
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        low, high = strength
-        if not 0 <= low <= high:
-            raise ValueError(f"strength: got {tuple(strength)}; allowed is (low, high) with 0 <= low <= high. Mend it.")
-        self.strength = (float(low), float(high))
+        self.strength = as_range("strength", strength, 0)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Give the images of ``keys`` their texture; what would fall below zero is zero."""

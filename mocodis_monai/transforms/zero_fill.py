@@ -11,6 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from mocodis_monai.motion import to_image, to_kspace
+from mocodis_monai.transforms.motion_inputs import as_range
 
 __all__ = ["RandZeroFilld"]
 
@@ -25,7 +26,7 @@ class RandZeroFilld(RandomizableTransform, MapTransform):
     Args:
         keys: magnitude images ``(C, *spatial)``; all get the same window.
         prob: probability of zero filling.
-        kept: ``(low, high)``, share of the lines that is kept along an axis.
+        kept: share of the lines that is kept along an axis, or a ``(low, high)`` range.
         allow_missing_keys: leave out keys that the data does not have.
 
     Raises:
@@ -36,15 +37,12 @@ class RandZeroFilld(RandomizableTransform, MapTransform):
         self,
         keys: KeysCollection,
         prob: float = 0.5,
-        kept: Sequence[float] = (0.45, 0.9),
+        kept: float | Sequence[float] = (0.45, 0.9),
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        low, high = kept
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"kept: got {tuple(kept)}; allowed is (low, high) with 0 < low <= high <= 1. Mend it.")
-        self.kept = (float(low), float(high))
+        self.kept = as_range("kept", kept, 0, 1, above=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Zero-fill the images of ``keys``; they keep size, type and metadata."""

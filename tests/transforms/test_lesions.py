@@ -18,7 +18,7 @@ def added_to(image: torch.Tensor, seed: int, **options) -> np.ndarray:
 def test_a_lesion_is_as_strong_and_about_as_long_as_asked(shape):
     image, lengths = torch.ones(1, *shape), []
     for seed in range(30):
-        added = added_to(image, seed, diameter_px=(10, 10), contrast=(0.3, 0.3))
+        added = added_to(image, seed, diameter_px=10, contrast=0.3)
         parts, count = label(np.abs(added) > 0.15)
         assert 1 <= count <= 6
         alone = [np.argwhere(parts == one) for one in range(1, count + 1)]

@@ -12,7 +12,7 @@ from mocodis_monai.transforms import RandThermalNoised
 
 
 def test_bright_tissue_gets_the_asked_spread_and_air_the_mean_of_rayleigh():
-    add = RandThermalNoised(("bright", "air"), prob=1.0, noise_std=(0.04, 0.04))
+    add = RandThermalNoised(("bright", "air"), prob=1.0, noise_std=0.04, kept=0.6)
     for seed in range(6):  # white and smooth ones
         add.set_random_state(seed)
         noisy = add({"bright": torch.ones(1, 160, 160), "air": torch.zeros(1, 160, 160)})
@@ -50,7 +50,8 @@ def test_in_none_of_the_samples_it_is_the_identity():
 
 
 @pytest.mark.parametrize(
-    "option", [{"noise_std": (0.1, 0.0)}, {"noise_std": (-0.1, 0.1)}, {"kept": (0.0, 1.0)}, {"kept": (0.5, 1.5)}]
+    "option",
+    [{"noise_std": (0.1, 0.0)}, {"noise_std": (-0.1, 0.1)}, {"kept": (0.0, 1.0)}, {"kept": (0.5, 1.5)}, {"kept": 0.0}],
 )
 def test_a_range_that_cannot_be_says_so(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}: got"):

@@ -32,7 +32,7 @@ def test_a_field_has_mean_zero_and_variance_one(shape):
 def test_the_texture_is_as_strong_as_asked_for_and_air_stays_air():
     image = torch.zeros(1, 128, 128)
     image[:, 32:96, 32:96] = 0.8
-    add = RandTextured("image", prob=1.0, strength=(0.1, 0.1)).set_random_state(0)
+    add = RandTextured("image", prob=1.0, strength=0.1).set_random_state(0)
     for _ in range(6):
         textured = add({"image": image})["image"]
         assert not textured[image == 0].any() and (textured >= 0).all()
@@ -85,6 +85,7 @@ def test_an_image_on_another_scale_is_refused_and_an_empty_one_is_not(kind):
     assert not kind("image", prob=1.0)({"image": torch.zeros(1, 32, 32)})["image"].any()
 
 
-def test_a_strength_from_high_to_low_is_refused():
-    with pytest.raises(ValueError, match="strength: got"):
-        RandTextured("image", strength=(0.3, 0.1))
+@pytest.mark.parametrize("strength", [(0.3, 0.1), -0.1, (-0.1, 0.1), (0.1, 0.2, 0.3)])
+def test_a_strength_that_cannot_be_is_refused(strength):
+    with pytest.raises(ValueError, match=r"strength: got .* allowed is .* 0 <= low <= high"):
+        RandTextured("image", strength=strength)

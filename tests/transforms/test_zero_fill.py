@@ -58,10 +58,16 @@ def test_keys_share_the_window_and_keep_their_metadata():
     assert RandZeroFilld("image", prob=0.0)({"image": image})["image"] is image
 
 
-@pytest.mark.parametrize("kept", [(0.0, 0.5), (0.8, 0.5), (0.5, 1.1)])
+@pytest.mark.parametrize("kept", [(0.0, 0.5), (0.8, 0.5), (0.5, 1.1), 0, 1.1, (0.5,), (0.5, math.nan)])
 def test_a_share_that_cannot_be_is_refused(kept):
-    with pytest.raises(ValueError, match=r"kept: got .* allowed is"):
+    with pytest.raises(ValueError, match=r"kept: got .* allowed is .* 0 < low <= high <= 1"):
         RandZeroFilld("image", kept=kept)
+
+
+def test_one_share_is_a_range_of_one():
+    image = torch.rand(1, 32, 28)
+    one, pair = (RandZeroFilld("image", 1.0, kept).set_random_state(0)({"image": image}) for kept in (0.5, (0.5, 0.5)))
+    assert torch.equal(one["image"], pair["image"]) and not torch.equal(one["image"], image)
 
 
 def test_without_any_of_the_keys_nothing_happens():
