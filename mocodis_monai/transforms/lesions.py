@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
+from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
@@ -54,6 +54,17 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
         self.diameter_px = as_range("diameter_px", diameter_px, 0, above=True)
         self.contrast = as_range("contrast", contrast, 0)
+        self.added = torch.zeros(())
+
+    def randomize(self, data: NdarrayOrTensor | None) -> None:
+        """Draw whether there are lesions, and what they add, for an image ``(C, *spatial)``; None where there is none.
+
+        The image is needed for where its tissue is.
+        """
+        super().randomize(None)
+        if self._do_transform and data is not None:
+            brightest = convert_to_tensor(data, track_meta=False).detach().amax(0).cpu().numpy()
+            self.added = torch.from_numpy(self._draw(brightest > MASK_THRESHOLD))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put lesions into the images of ``keys``; they keep type and metadata, and what falls below zero is zero.
@@ -62,16 +73,13 @@ class RandLesionsd(RandomizableTransform, MapTransform):
             ValueError: an image is on another scale.
         """
         diseased = dict(data)
-        self.randomize(None)
-        first = next((diseased[key] for key in self.key_iterator(diseased)), None)
-        if not self._do_transform or first is None:
+        self.randomize(diseased.get(self.first_key(diseased)))
+        if not self._do_transform:
             return diseased
-        tissue = convert_to_tensor(first, track_meta=False).detach().amax(0).cpu().numpy() > MASK_THRESHOLD
-        added = torch.from_numpy(self._draw(tissue))
         for key in self.key_iterator(diseased):
             plain = convert_to_tensor(diseased[key], dtype=torch.float32, track_meta=False)
             check_scaled(plain, WITHIN)
-            diseased[key] = convert_to_dst_type((plain + added.to(plain.device)).clamp(min=0), diseased[key])[0]
+            diseased[key] = convert_to_dst_type((plain + self.added.to(plain.device)).clamp(min=0), diseased[key])[0]
         return diseased
 
     def _draw(self, tissue: np.ndarray) -> np.ndarray:

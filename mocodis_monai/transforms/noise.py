@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
+from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
@@ -48,21 +48,27 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
         self.noise_std = as_range("noise_std", noise_std, 0)
         self.kept = as_range("kept", kept, 0, 1, above=True)
+        self.noise = torch.zeros(())
+
+    def randomize(self, data: NdarrayOrTensor | None) -> None:
+        """Draw whether there is noise, and which, for an image ``(C, *spatial)``; None where there is none."""
+        super().randomize(None)
+        if self._do_transform and data is not None:
+            self.noise = self._draw(tuple(data.shape))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the noise to the images of ``keys``; they keep type and metadata."""
         noisy = dict(data)
-        self.randomize(None)
-        first = next((noisy[key] for key in self.key_iterator(noisy)), None)
-        if not self._do_transform or first is None:
+        self.randomize(noisy.get(self.first_key(noisy)))
+        if not self._do_transform:
             return noisy
-        noise = self._draw(tuple(first.shape))
         for key in self.key_iterator(noisy):
             plain = convert_to_tensor(noisy[key], dtype=torch.float32, track_meta=False)
-            noisy[key] = convert_to_dst_type((plain + noise.to(plain.device)).abs(), noisy[key])[0]
+            noisy[key] = convert_to_dst_type((plain + self.noise.to(plain.device)).abs(), noisy[key])[0]
         return noisy
 
     def _draw(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Complex noise, white or smooth."""
         std = self.R.uniform(*self.noise_std)
         white = self.R.standard_normal((2, *shape)).astype("float32")
         noise = torch.complex(*torch.from_numpy(white))

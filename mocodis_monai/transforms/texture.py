@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,31 @@ __all__ = ["RandLayersd", "RandTextured"]
 _EXPONENTS = (0.3, 2.0)
 # What becomes of the field: grain, threads where it passes zero, patches with edges, stripes (like folia).
 _SHAPES = (lambda field: field, torch.abs, lambda field: torch.tanh(4 * field), lambda field: torch.sin(5 * field))
-# Layers: blur of the image in pixels, oscillations over its intensity scale, their depth.
-_BLUR_PX, _TURNS, _DEPTH = (1.0, 6.0), (2.0, 9.0), (0.1, 0.6)
+# Layers: blur of the image in pixels, oscillations over its intensity scale, their depth and phase.
+_BLUR_PX, _TURNS, _DEPTH, _PHASE = (1.0, 6.0), (2.0, 9.0), (0.1, 0.6), (0.0, 2 * np.pi)
+
+
+class _Texture(NamedTuple):
+    """A drawn texture: its strength, the exponent and the seed of its field, and which of ``_SHAPES`` it has."""
+
+    strength: float = 0.0
+    exponent: float = 0.0
+    shape: int = 0
+    seed: int = 0
+
+    def factor(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """What multiplies an image of a spatial shape, ``(*shape)`` float32."""
+        field = _SHAPES[self.shape](power_law_field(shape, self.exponent, np.random.RandomState(self.seed)))
+        return (1 + self.strength * ((field - field.mean()) / field.std())).clamp(min=0)
+
+
+class _Layers(NamedTuple):
+    """Drawn layers: blur in pixels, oscillations over the intensity scale, their depth and phase."""
+
+    blur_px: float = 0.0
+    turns: float = 0.0
+    depth: float = 0.0
+    phase: float = 0.0
 
 
 class RandTextured(RandomizableTransform, MapTransform):
@@ -51,20 +74,24 @@ class RandTextured(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         self.strength = as_range("strength", strength, 0)
+        self.texture = _Texture()
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw whether there is a texture, and which."""
+        super().randomize(None)
+        if self._do_transform:
+            strength, exponent = self.R.uniform(*self.strength), self.R.uniform(*_EXPONENTS)
+            self.texture = _Texture(strength, exponent, self.R.randint(len(_SHAPES)), self.R.randint(2**31))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Give the images of ``keys`` their texture; what would fall below zero is zero."""
         textured = dict(data)
-        self.randomize(None)
+        self.randomize()
         if not self._do_transform:
             return textured
-        strength, exponent = self.R.uniform(*self.strength), self.R.uniform(*_EXPONENTS)
-        shape, seed = _SHAPES[self.R.randint(len(_SHAPES))], self.R.randint(2**31)
         for key in self.key_iterator(textured):
             image = torch.as_tensor(textured[key])
-            field = shape(power_law_field(tuple(image.shape[1:]), exponent, np.random.RandomState(seed)))
-            texture = ((field - field.mean()) / field.std()).to(image.device)
-            textured[key] = image * (1 + strength * texture).clamp(min=0)
+            textured[key] = image * self.texture.factor(tuple(image.shape[1:])).to(image.device)
         return textured
 
 
@@ -84,6 +111,14 @@ class RandLayersd(RandomizableTransform, MapTransform):
     def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
+        self.layers = _Layers()
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw whether there are layers, and which."""
+        super().randomize(None)
+        if self._do_transform:
+            drawn = (self.R.uniform(*ends) for ends in (_BLUR_PX, _TURNS, _DEPTH, _PHASE))
+            self.layers = _Layers(*drawn)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Give the images of ``keys`` their layers.
@@ -92,11 +127,10 @@ class RandLayersd(RandomizableTransform, MapTransform):
             ValueError: an image is on another scale.
         """
         layered = dict(data)
-        self.randomize(None)
+        self.randomize()
         if not self._do_transform:
             return layered
-        blur_px, turns, depth = (self.R.uniform(*ends) for ends in (_BLUR_PX, _TURNS, _DEPTH))
-        phase = self.R.uniform(0, 2 * np.pi)
+        blur_px, turns, depth, phase = self.layers
         for key in self.key_iterator(layered):
             image = torch.as_tensor(layered[key]).detach()
             check_scaled(image, WITHIN)

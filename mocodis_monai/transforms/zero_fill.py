@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.config import KeysCollection
+from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
@@ -43,21 +43,30 @@ class RandZeroFilld(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         self.kept = as_range("kept", kept, 0, 1, above=True)
+        self.shares: dict[int, float] = {}
+        self.hamming = False
+
+    def randomize(self, data: NdarrayOrTensor | None) -> None:
+        """Draw whether an image ``(C, *spatial)`` is zero-filled, along which axes and how; None where there is none.
+
+        The image is needed for its number of axes.
+        """
+        super().randomize(None)
+        if not self._do_transform or data is None:
+            return
+        dims = data.ndim - 1
+        axes = [axis for axis in range(dims) if self.R.rand() < 0.5] or [self.R.randint(dims)]
+        self.shares = {axis: self.R.uniform(*self.kept) for axis in axes}
+        self.hamming = self.R.rand() < 0.5
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Zero-fill the images of ``keys``; they keep size, type and metadata."""
         filled = dict(data)
-        self.randomize(None)
+        self.randomize(filled.get(self.first_key(filled)))
         if not self._do_transform:
             return filled
-        spatial_dims = next((filled[key].ndim - 1 for key in self.key_iterator(filled)), 0)
-        if not spatial_dims:  # allow_missing_keys, and all are
-            return filled
-        axes = [axis for axis in range(spatial_dims) if self.R.rand() < 0.5] or [self.R.randint(spatial_dims)]
-        shares = {axis: self.R.uniform(*self.kept) for axis in axes}
-        hamming = self.R.rand() < 0.5
         for key in self.key_iterator(filled):
-            filled[key] = zero_fill(filled[key], shares, hamming)
+            filled[key] = zero_fill(filled[key], self.shares, self.hamming)
         return filled
 
 
