@@ -13,7 +13,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
 from mocodis_monai.data.intensity import MASK_THRESHOLD, WITHIN, check_scaled
-from mocodis_monai.transforms.motion_inputs import as_range
+from mocodis_monai.transforms.motion_inputs import as_range, check_as_first
 
 __all__ = ["RandLesionsd"]
 
@@ -30,8 +30,8 @@ class RandLesionsd(RandomizableTransform, MapTransform):
     takes part of it away.
 
     Args:
-        keys: magnitude images ``(C, *spatial)`` with the 99.5th percentile of the foreground at 1; all get the same
-            lesions, in the tissue of the first.
+        keys: magnitude images ``(C, *spatial)`` of one spatial shape with the 99.5th percentile of the foreground at
+            1; all get the same lesions, in the tissue of the first.
         prob: probability of lesions.
         diameter_px: length of the longest axis in pixels, or a ``(low, high)`` range; small ones are as frequent as
             large ones.
@@ -70,7 +70,7 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         """Put lesions into the images of ``keys``; they keep type and metadata, and what falls below zero is zero.
 
         Raises:
-            ValueError: an image is on another scale.
+            ValueError: an image is on another scale, or has another spatial shape than the first.
         """
         diseased = dict(data)
         self.randomize(diseased.get(self.first_key(diseased)))
@@ -78,6 +78,7 @@ class RandLesionsd(RandomizableTransform, MapTransform):
             return diseased
         for key in self.key_iterator(diseased):
             plain = convert_to_tensor(diseased[key], dtype=torch.float32, track_meta=False)
+            check_as_first(key, "spatial shape", plain.shape[1:], self.added.shape)
             check_scaled(plain, WITHIN)
             diseased[key] = convert_to_dst_type((plain + self.added.to(plain.device)).clamp(min=0), diseased[key])[0]
         return diseased

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -247,3 +247,22 @@ def check_members(name: str, values: Sequence[str], allowed: Sequence[str]) -> N
     unknown = [value for value in values if value not in allowed]
     if unknown or not values:
         raise ValueError(f"{name}: got {list(values)}; allowed are {tuple(allowed)}. Choose from these.")
+
+
+def check_as_first(key: Hashable, what: str, shape: Sequence[int], first: Sequence[int]) -> None:
+    """Refuse an image that would be given a draw of another shape, broadcast or cut.
+
+    Args:
+        key: of the image.
+        what: which of its shapes this is, for the error.
+        shape: that of the image.
+        first: that of the first key's image, which was drawn for.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if tuple(shape) != tuple(first):
+        raise ValueError(
+            f"{key}: got {what} {tuple(shape)}; allowed is that of the first key, {tuple(first)}, since one draw is "
+            "for all keys. Give images of one shape, or each shape a transform of its own."
+        )

@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from mocodis_monai.motion import to_image, to_kspace
-from mocodis_monai.transforms.motion_inputs import as_range
+from mocodis_monai.transforms.motion_inputs import as_range, check_as_first
 from mocodis_monai.transforms.zero_fill import lines_window
 
 __all__ = ["RandThermalNoised"]
@@ -57,13 +57,18 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
             self.noise = self._draw(tuple(data.shape))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the noise to the images of ``keys``; they keep type and metadata."""
+        """Add the noise to the images of ``keys``; they keep type and metadata.
+
+        Raises:
+            ValueError: an image has another shape than the first.
+        """
         noisy = dict(data)
         self.randomize(noisy.get(self.first_key(noisy)))
         if not self._do_transform:
             return noisy
         for key in self.key_iterator(noisy):
             plain = convert_to_tensor(noisy[key], dtype=torch.float32, track_meta=False)
+            check_as_first(key, "shape", plain.shape, self.noise.shape)
             noisy[key] = convert_to_dst_type((plain + self.noise.to(plain.device)).abs(), noisy[key])[0]
         return noisy
 

@@ -12,7 +12,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from scipy.ndimage import gaussian_filter
 
 from mocodis_monai.data.intensity import WITHIN, check_scaled
-from mocodis_monai.transforms.motion_inputs import as_range
+from mocodis_monai.transforms.motion_inputs import as_range, check_as_first
 
 __all__ = ["RandLayersd", "RandTextured"]
 
@@ -55,7 +55,7 @@ class RandTextured(RandomizableTransform, MapTransform):
     takes the detail of a single scan for an artifact and paints it over.
 
     Args:
-        keys: magnitude images ``(C, *spatial)``; all get the same texture.
+        keys: magnitude images ``(C, *spatial)`` of one spatial shape; all get the same texture.
         prob: probability of a texture.
         strength: standard deviation of the texture relative to the intensity, or a ``(low, high)`` range.
         allow_missing_keys: leave out keys that the data does not have.
@@ -84,14 +84,21 @@ class RandTextured(RandomizableTransform, MapTransform):
             self.texture = _Texture(strength, exponent, self.R.randint(len(_SHAPES)), self.R.randint(2**31))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give the images of ``keys`` their texture; what would fall below zero is zero."""
+        """Give the images of ``keys`` their texture; what would fall below zero is zero.
+
+        Raises:
+            ValueError: an image has another spatial shape than the first.
+        """
         textured = dict(data)
         self.randomize()
-        if not self._do_transform:
+        first = textured.get(self.first_key(textured))
+        if not self._do_transform or first is None:
             return textured
+        factor = self.texture.factor(tuple(first.shape[1:]))
         for key in self.key_iterator(textured):
             image = torch.as_tensor(textured[key])
-            textured[key] = image * self.texture.factor(tuple(image.shape[1:])).to(image.device)
+            check_as_first(key, "spatial shape", image.shape[1:], factor.shape)
+            textured[key] = image * factor.to(image.device)
         return textured
 
 
