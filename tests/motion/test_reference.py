@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from closed_forms import gaussian, poses
+from closed_forms import ellipse, gaussian, poses
 from skimage.registration import phase_cross_correlation
 
 from mocodis_monai.motion import (
@@ -22,6 +22,9 @@ from mocodis_monai.motion import (
     scale_to_displacement,
     simulate_motion,
 )
+from mocodis_monai.motion.forward import move_image
+from mocodis_monai.motion.reference import _LONGEST_TURN_DEG, _STEPS
+from mocodis_monai.motion.severity import mean_pose, shot_weights
 
 
 def body(rng, size):
@@ -38,6 +41,12 @@ def body(rng, size):
         one = disc(rng.uniform(-0.6, 0.6, 2), rng.uniform(0.05, 0.3, 2))
         image = image * (1 - one) + one * rng.uniform()
     return (image * outline)[None]
+
+
+def weighted_mean(image, moving, acquisition):
+    """The pose that the registration starts from."""
+    energy = line_energy(image, acquisition, moving.spatial_dims)
+    return mean_pose(moving, shot_weights(energy, acquisition))
 
 
 def residual_shift_px(target, moved):
@@ -124,22 +133,27 @@ def test_the_registration_takes_out_the_shift_that_the_mean_deformation_leaves()
 
 
 def test_one_pose_for_the_slices_of_a_volume():
-    image = gaussian((32, 30, 8), [0.0] * 3)[None]
-    acquisition = plan_acquisition((32, 30, 8), 3, "interleaved", (0,), slice_axis=2, num_packages=2)
-    moving = sample_trajectory("drift", 6, 3, np.random.RandomState(0))
+    image = body(np.random.RandomState(2), 32)[..., None].repeat(1, 1, 1, 8)
+    acquisition = plan_acquisition((32, 32, 8), 3, "interleaved", (0,), slice_axis=2, num_packages=2)
+    moving = sample_trajectory("drift", 6, 3, np.random.RandomState(2))
     moved = magnitude(simulate_motion(image, moving, acquisition, (1, 1, 4)))
     target = coregistered_target(image, moved, moving, acquisition, (1, 1, 4))
     assert target.pose.translation_mm.shape == (1, 3)
-    assert (target.image - moved).norm() < (image - moved).norm()
+    # It is 1.8 % less; the peak of the correlation alone, without the steps of the registration, takes 0.03 %. The
+    # rest are ghosts, which no pose takes away.
+    at_mean = move_image(image, weighted_mean(image, moving, acquisition), (1, 1, 4))
+    assert (target.image - moved).norm() < 0.99 * (at_mean - moved).norm()
 
 
 def test_registration_improves_on_the_mean_pose_in_3d():
-    image = gaussian((32, 30, 28), [0.0] * 3)[None]
+    image = ellipse((32, 30, 28), [0.0] * 3)[None]
     moving = poses([[0.0, 0.0, 0.0], [3.0, -2.0, 1.0]], [[0.0, 0.0, 0.0], [4.0, 2.0, -3.0]])
     acquired = (moving, plan_acquisition((32, 30, 28), 2, "linear", (1,)), (1.0, 1.0, 1.0))
     moved = magnitude(simulate_motion(image, *acquired))
     target = coregistered_target(image, moved, *acquired).image
-    assert (target - moved).norm() < (image - moved).norm()
+    # It is 5.8 % less; the rest are ghosts, which no pose takes away.
+    at_mean = move_image(image, weighted_mean(image, *acquired[:2]), acquired[2])
+    assert (target - moved).norm() < 0.97 * (at_mean - moved).norm()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +169,9 @@ def test_without_motion_the_target_is_the_clean_image(still):
 
 
 @pytest.mark.parametrize("sigma_px", [3.0, 6.0, 10.0])
-def test_a_round_object_is_not_turned(sigma_px):
+def test_a_round_object_is_turned_no_farther_than_the_steps_and_never_for_the_worse(sigma_px):
+    # Ghosts are not round, so that it is turned a little (8 degrees at most). Each step may turn by _LONGEST_TURN_DEG;
+    # without this limit one of these objects turns by 400 degrees.
     offset = torch.arange(48.0) - 23.5
     image = torch.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma_px**2))[None]
     acquisition = plan_acquisition((48, 48), 6, "interleaved", (0,))
@@ -165,7 +181,10 @@ def test_a_round_object_is_not_turned(sigma_px):
         moving = scale_to_displacement(drawn, 3.0, acquisition, energy)
         moved = simulate_motion(image, moving, acquisition, (1, 1))
         target = coregistered_target(image, moved, moving, acquisition, (1, 1))
-        assert target.pose.rotation_deg.abs().max() < 60 and bool(target.image.isfinite().all())
+        mean = weighted_mean(image, moving, acquisition)
+        assert (target.pose.rotation_deg - mean.rotation_deg).abs().max() <= _STEPS * _LONGEST_TURN_DEG
+        at_mean = move_image(image, mean, (1, 1))
+        assert (target.image - magnitude(moved)).norm() <= (at_mean - magnitude(moved)).norm()
 
 
 def test_a_blank_image_has_a_finite_target():
