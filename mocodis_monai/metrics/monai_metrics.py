@@ -84,12 +84,18 @@ class ForegroundVIF(_ForegroundMetric):
 
 
 class ForegroundAES(_ImageMetric):
-    """Average edge strength of (B, 1, *spatial) images inside their own foreground; a target is not looked at."""
+    """Average edge strength of (B, 1, *spatial) images inside their own foreground; a target is not looked at.
+
+    Of an image without a foreground the value is NaN.
+    """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y_pred.shape[1] != 1:
             raise ValueError(f"got images {tuple(y_pred.shape)}; they need the shape (B, 1, *spatial).")
         values = [
-            average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy()) for image in as_measured(y_pred)
+            average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy())
+            if (image > 0).any()
+            else math.nan
+            for image in as_measured(y_pred)
         ]
         return torch.tensor(values).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""NMSE, VIF and AES against independent computations, and what they must not depend on."""
+"""NMSE, VIF and AES against independent computations, what they must not depend on, and where no metric exists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mocodis_monai.data.intensity import foreground_mask
 from mocodis_monai.metrics import (
     ForegroundAES,
     ForegroundNMSE,
+    ForegroundPSNR,
+    ForegroundSSIM,
     ForegroundVIF,
     average_edge_strength,
     foreground_nmse,
@@ -162,3 +164,15 @@ def test_the_metric_without_reference_looks_at_no_target(images):
     running.reset()
     running(image, torch.zeros_like(image))
     assert running.aggregate().item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", [ForegroundSSIM, ForegroundPSNR, ForegroundNMSE, ForegroundVIF, ForegroundAES])
+def test_without_a_foreground_a_metric_has_no_value_and_it_does_not_count(metric, images):
+    image, clean = (torch.from_numpy(part)[None] for part in images[:2])
+    running, empty = metric(), torch.zeros_like(clean)
+    prediction = torch.stack([image, empty if metric is ForegroundAES else image])  # the one that looks at no target
+    values = running(prediction, torch.stack([clean, empty]))
+    assert values.shape == (2, 1) and values[0].isfinite() and values[1].isnan()
+    assert running.aggregate().item() == pytest.approx(values[0].item())
+    with pytest.raises(ValueError, match="reduction: got 'none'"):
+        running.aggregate(reduction="none")
