@@ -65,6 +65,7 @@ class CodesTerms(NamedTuple):
 
     total: torch.Tensor
     clean_decoded: torch.Tensor
+    structure: torch.Tensor
     moved_decoded: torch.Tensor
     swapped_decoded: torch.Tensor
     commitment: torch.Tensor
@@ -124,7 +125,7 @@ class CodesLoss(nn.Module):
             + self.twin_weight * twins
             + self.score_weight * score
         )
-        return CodesTerms(total, clean_decoded, own, swapped, commitment, twins, score)
+        return CodesTerms(total, clean_decoded, structure, own, swapped, commitment, twins, score)
 
 
 class CorrectionTerms(NamedTuple):

@@ -187,7 +187,8 @@ def test_the_log_of_a_step_names_the_parts_of_the_loss_and_every_codebook(small_
     trainer.run()
     codes, correction = logs
     assert all(isinstance(value, float) and np.isfinite(value) for log in logs for value in log.values())
-    assert {"clean_decoded", "moved_decoded", "swapped_decoded", "commitment", "twins", "score"} <= set(codes)
+    named = {"clean_decoded", "structure", "moved_decoded", "swapped_decoded", "commitment", "twins", "score"}
+    assert named <= set(codes)
     assert set(correction) - {"structure"} == {
         *("refined", "codes_only", "consistency", "score", "corrected", "uncorrected")
     }

@@ -41,11 +41,11 @@ def refinement(small_corrector, image_pair):
 
 
 def test_the_total_of_the_codes_is_the_weighted_sum_of_the_parts(reconstruction, image_pair):
-    loss = CodesLoss(commitment_cost=0.11, structure_weight=0.0, twin_weight=0.07, score_weight=0.17)
+    loss = CodesLoss(commitment_cost=0.11, structure_weight=0.4, twin_weight=0.07, score_weight=0.17)
     terms = loss(reconstruction, *image_pair, TRUE_PX)
     moved = (terms.moved_decoded + terms.swapped_decoded) / 2
-    wanted = terms.clean_decoded + moved + 0.11 * terms.commitment + 0.07 * terms.twins + 0.17 * terms.score
-    torch.testing.assert_close(terms.total, wanted)
+    weighted = 0.4 * terms.structure + 0.11 * terms.commitment + 0.07 * terms.twins + 0.17 * terms.score
+    torch.testing.assert_close(terms.total, terms.clean_decoded + moved + weighted)
     assert all(value.ndim == 0 and torch.isfinite(value) and value > 0 for value in terms)
 
 
@@ -61,6 +61,7 @@ def test_the_total_of_the_correction_is_the_weighted_sum_of_the_parts(refinement
 def test_each_part_of_the_codes_loss_is_what_its_name_says(reconstruction, image_pair):
     terms = CodesLoss()(reconstruction, *image_pair, TRUE_PX)
     torch.testing.assert_close(terms.clean_decoded, (reconstruction.clean - image_pair.clean).abs().mean())
+    torch.testing.assert_close(terms.structure, structural_loss(reconstruction.clean, image_pair.clean))
     own, swapped = (reconstruction.moved - image_pair.moved).abs().mean((1, 2, 3))
     torch.testing.assert_close((terms.moved_decoded, terms.swapped_decoded), (own, swapped))
     levels = (*reconstruction.content, *reconstruction.motion)
