@@ -61,10 +61,19 @@ class DisplacementRange(NamedTuple):
 
 
 def band_of(displacement_mm: float) -> str:
-    """Name of the score: mild below 1 mm, moderate 1 to 2.5, severe above 2.5 to 5, extreme above 5."""
-    if displacement_mm < 1.0:
-        return "mild"
-    return next(name for name, upper in SEVERITY_BANDS[1:] if displacement_mm <= upper)
+    """Name of the score: mild below 1 mm, moderate 1 to 2.5, severe above 2.5 to 5, extreme above 5.
+
+    Raises:
+        ValueError: the score is negative or no number.
+    """
+    if not displacement_mm >= 0:
+        raise ValueError(
+            f"displacement_mm: got {displacement_mm}; allowed is 0 mm or more. Mend what the score was computed from."
+        )
+    (mildest, end), *others = SEVERITY_BANDS
+    if displacement_mm < end:
+        return mildest
+    return next(name for name, upper in others if displacement_mm <= upper)
 
 
 def displacement_range(displacement_mm: str | float | Sequence[float]) -> DisplacementRange:

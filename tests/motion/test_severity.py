@@ -163,6 +163,13 @@ def test_bands():
     assert [band_of(mm) for mm in (0.0, 0.99, 1.0, 2.5, 2.6, 5.0, 5.1)] == [
         "mild", "mild", "moderate", "moderate", "severe", "severe", "extreme"
     ]  # fmt: skip
+    assert band_of(math.inf) == "extreme"
+
+
+@pytest.mark.parametrize("score", [-0.1, -math.inf, math.nan])
+def test_what_is_no_score_has_no_band(score):
+    with pytest.raises(ValueError, match=r"displacement_mm: got .*; allowed is 0 mm or more"):
+        band_of(score)
 
 
 def test_a_band_a_score_and_a_range_are_ranges():
