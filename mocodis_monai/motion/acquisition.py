@@ -111,6 +111,14 @@ def plan_acquisition(
     )
 
 
+def single_shot(shape: Sequence[int]) -> Acquisition:
+    """All lines of an image of a spatial shape in one shot. They share its pose, so it does not matter which axis they
+    encode.
+    """
+    shot = torch.zeros(shape[0], dtype=torch.long)
+    return Acquisition((0,), None, shot, shot)
+
+
 def check_acquisition(acquisition: Acquisition, spatial_shape: Sequence[int]) -> None:
     """Raise ValueError unless the axes exist and every sample of the image has a shot and an echo."""
     _check_axes(acquisition.phase_encode_axes, acquisition.slice_axis, len(spatial_shape))

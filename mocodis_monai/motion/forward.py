@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .acquisition import Acquisition, check_acquisition
+from .acquisition import Acquisition, check_acquisition, single_shot
 from .blocks import PIXELS_AT_A_TIME, matters
 from .deformation import Deformation, deform
 from .fourier import encode_lines, unit_phasor
@@ -102,9 +102,8 @@ def move_image(image: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]
 
 
 def _move(image: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> Tensor:
-    """Complex image of the object in a pose. All lines share the pose, so it does not matter which axis they encode."""
-    shot = torch.zeros(image.shape[-pose.spatial_dims], dtype=torch.long)
-    return simulate_motion(image, pose, Acquisition((0,), None, shot, shot), spacing_mm)
+    """Complex image of the object in a pose."""
+    return simulate_motion(image, pose, single_shot(image.shape[-pose.spatial_dims :]), spacing_mm)
 
 
 def _acquire_rigid(stack: Tensor, trajectory: RigidTrajectory, scan: Scan) -> Tensor:

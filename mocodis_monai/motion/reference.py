@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .acquisition import Acquisition
+from .acquisition import Acquisition, single_shot
 from .deformation import Deformation, deform
 from .forward import magnitude, move_image, simulate_motion
 from .fourier import unit_phasor
@@ -133,8 +133,7 @@ def _register(clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: S
     grid = [min(size, _GRID[dims]) for size in shape]
     coarse_mm = [mm * size / coarse for mm, size, coarse in zip(spacing_mm, shape, grid, strict=True)]
     fixed, template = (_low_pass(image.reshape(-1, *shape), grid) for image in (moved, clean))
-    shot = torch.zeros(grid[0], dtype=torch.long)
-    at_once = Acquisition((0,), None, shot, shot)
+    at_once = single_shot(grid)
     for _ in range(_STEPS):
         view = simulate_motion(template, pose, at_once, coarse_mm).real
         columns = torch.stack([view, *_pose_derivatives(view, coarse_mm)]).flatten(1).double()
