@@ -128,7 +128,7 @@ class RandContrast(RandomizableTransform):
         if not self._do_transform:
             return image
         check_scaled(image, _WITHIN)
-        remapped = remap_intensities(image, KNOTS, self.values)
+        remapped = remap_intensities(image, self.values)
         return remapped / foreground_scale(remapped)
 
 
@@ -164,10 +164,10 @@ class RandContrastd(RandomizableTransform, MapTransform):
         return changed
 
 
-def remap_intensities(image: torch.Tensor, knots: np.ndarray, values: np.ndarray) -> torch.Tensor:
-    """Apply the PCHIP curve through (knots, values), constant past the last knot; float32, with the metadata."""
-    positions = np.linspace(knots[0], knots[-1], CURVE_SAMPLES)
-    curve = PchipInterpolator(knots, values)(positions)
+def remap_intensities(image: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+    """Apply the PCHIP curve through ``values`` at ``KNOTS``, constant past the last; float32, with the metadata."""
+    positions = np.linspace(KNOTS[0], KNOTS[-1], CURVE_SAMPLES)
+    curve = PchipInterpolator(KNOTS, values)(positions)
     plain = image.detach().as_subclass(torch.Tensor).cpu().numpy()
     remapped = torch.from_numpy(np.interp(plain, positions, curve).astype(np.float32)).to(image.device)
     if isinstance(image, MetaTensor):
