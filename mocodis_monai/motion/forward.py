@@ -71,7 +71,7 @@ def simulate_motion(
         TypeError: for an image that is neither floating point nor complex.
         ValueError: for an acquisition, a spacing, a motion, a receiver or weights that do not fit the image.
     """
-    _check(image, motion, acquisition, spacing_mm)
+    check_acquired(image, motion, acquisition, spacing_mm)
     if receiver is None and echo_weights is None and _is_at_rest(motion):
         return image.to(image.dtype.to_complex(), copy=True)
     dims = motion.spatial_dims
@@ -225,9 +225,10 @@ def _noise(samples: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.view_as_complex(parts).to(samples.device)
 
 
-def _check(
+def check_acquired(
     image: Tensor, motion: RigidTrajectory | Deformation, acquisition: Acquisition, spacing_mm: Sequence[float]
 ) -> None:
+    """Raise unless image, motion, acquisition and spacing fit each other, see :func:`simulate_motion`."""
     dims = motion.spatial_dims
     if isinstance(motion, RigidTrajectory):
         check_trajectory(motion)

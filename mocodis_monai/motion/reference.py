@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .acquisition import Acquisition, single_shot
 from .deformation import Deformation, deform
-from .forward import magnitude, move_image, simulate_motion
+from .forward import check_acquired, magnitude, move_image, simulate_motion
 from .fourier import unit_phasor
 from .full_precision import at_full_precision
 from .severity import line_energy, mean_deformation, mean_pose, shot_weights
@@ -78,7 +78,17 @@ def coregistered_target(
 
     Returns:
         the target without a gradient; without motion a copy of the clean magnitude and the identity.
+
+    Raises:
+        TypeError: the clean image is neither floating point nor complex.
+        ValueError: the corrupted image has another shape; acquisition, spacing or motion do not fit the image.
     """
+    check_acquired(clean, motion, acquisition, spacing_mm)
+    if moved.shape != clean.shape:
+        raise ValueError(
+            f"moved: got shape {tuple(moved.shape)}; allowed is that of the clean image, {tuple(clean.shape)}. Give "
+            "the corrupted image, with its coils combined."
+        )
     with torch.no_grad():
         dims = motion.spatial_dims
         weights = shot_weights(line_energy(clean, acquisition, dims), acquisition)
@@ -103,7 +113,12 @@ def held_in_place(
 
     A deformation loses its energy-weighted mean instead. Arguments as of :func:`coregistered_target`; the motion that
     is given back is in float64, without a gradient.
+
+    Raises:
+        TypeError: the image is neither floating point nor complex.
+        ValueError: acquisition, spacing or motion do not fit the image.
     """
+    check_acquired(image, motion, acquisition, spacing_mm)
     if isinstance(motion, Deformation):
         return without_mean(motion, line_energy(image, acquisition, motion.spatial_dims), acquisition)
     moved = simulate_motion(image, motion, acquisition, spacing_mm)

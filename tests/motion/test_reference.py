@@ -23,7 +23,7 @@ from mocodis_monai.motion import (
     simulate_motion,
 )
 from mocodis_monai.motion.forward import move_image
-from mocodis_monai.motion.reference import _LONGEST_TURN_DEG, _STEPS
+from mocodis_monai.motion.reference import _LONGEST_TURN_DEG, _STEPS, held_in_place
 from mocodis_monai.motion.severity import mean_pose, shot_weights
 
 
@@ -193,3 +193,26 @@ def test_a_blank_image_has_a_finite_target():
     target = coregistered_target(blank, blank, moving, plan_acquisition((16, 16), 2, "linear", (0,)), (1, 1))
     assert torch.equal(target.image, blank)
     assert torch.isfinite(target.pose.translation_mm).all()
+
+
+@pytest.mark.parametrize(
+    "moving",
+    [poses([[0.0, 0.0], [2.0, 1.0]], [[0.0], [3.0]]), sample_deformation("breathing", 2, 2, np.random.RandomState(0))],
+)
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("moved", {"moved": torch.rand(1, 16, 14)}),
+        ("motion", {"acquisition": plan_acquisition((16, 15), 3, "linear", (1,))}),
+        ("acquisition.shot_of_line", {"acquisition": plan_acquisition((16, 12), 2, "linear", (1,))}),
+        ("spacing_mm", {"spacing_mm": (1.0,)}),
+    ],
+)
+def test_what_does_not_fit_is_named(moving, name, change):
+    image = torch.rand(1, 16, 15)
+    fitting = {"acquisition": plan_acquisition((16, 15), 2, "linear", (1,)), "spacing_mm": (1.0, 1.0)}
+    with pytest.raises(ValueError, match=f"^{name}: got"):
+        coregistered_target(**{"clean": image, "moved": image, "motion": moving, **fitting, **change})
+    if name != "moved":
+        with pytest.raises(ValueError, match=f"^{name}: got"):
+            held_in_place(image, moving, **{**fitting, **change})
