@@ -86,7 +86,8 @@ def foreground_scale(image: torch.Tensor | np.ndarray) -> float:
 
     The foreground is all above 5 % of the 99.5th percentile of the values above zero.
 
-    Raises ValueError where the image has no positive value or one that is not finite.
+    Raises:
+        ValueError: the image has no positive value, or one that is not finite.
     """
     values = _to_numpy(image).ravel()
     if not np.isfinite(values).all():
@@ -107,7 +108,8 @@ def foreground_scale(image: torch.Tensor | np.ndarray) -> float:
 def check_scaled(image: torch.Tensor, factor: float) -> None:
     """Refuse an image whose ``foreground_scale`` is not within a ``factor`` of 1; an empty one has none and passes.
 
-    Raises ValueError.
+    Raises:
+        ValueError: it has another scale.
     """
     if not image.any():
         return
@@ -126,7 +128,8 @@ def foreground_mask(image: torch.Tensor) -> torch.Tensor:
     all components of at least a tenth of the largest one's size, holes filled (lungs, sinuses, bone).
     Background noise must stay under the threshold.
 
-    Raises ValueError as ``foreground_scale`` does, and where the image has no channel axis.
+    Raises:
+        ValueError: the image has no channel axis, no positive value, or one that is not finite.
     """
     if image.ndim not in (3, 4):
         raise ValueError(

@@ -8,7 +8,11 @@ COLIN27_PATH = Path("/usr/share/mricron/templates/ch2.nii.gz")
 
 
 def icbm152_t1_path() -> Path:
-    """The ICBM152 2009a T1 template, without skull, 1 mm. For training. Raises FileNotFoundError."""
+    """The ICBM152 2009a T1 template, without skull, 1 mm. For training.
+
+    Raises:
+        FileNotFoundError: nilearn is not installed, or does not ship it.
+    """
     # Found without an import: nilearn takes seconds to import.
     spec = find_spec("nilearn")
     folders = spec.submodule_search_locations if spec is not None else None
@@ -27,7 +31,11 @@ def icbm152_t1_path() -> Path:
 
 
 def colin27_path() -> Path:
-    """The Colin27 T1 average, with skull, 1 mm. For testing only. Raises FileNotFoundError."""
+    """The Colin27 T1 average, with skull, 1 mm. For testing only.
+
+    Raises:
+        FileNotFoundError: Debian's package mricron-data is not installed.
+    """
     if not COLIN27_PATH.is_file():
         raise FileNotFoundError(
             f"{COLIN27_PATH}: the Colin27 volume is not there. Install Debian's package mricron-data: "

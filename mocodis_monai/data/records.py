@@ -33,7 +33,8 @@ def phantom_records(
 
     The seed is the subject: two sets whose seeds do not overlap share no subject.
 
-    Raises ValueError for a region that is not in ``REGIONS``, or none.
+    Raises:
+        ValueError: a region that is not in ``REGIONS``, or none.
     """
     _check_regions(regions)
     records = []
@@ -55,7 +56,9 @@ def slice_records(
 
     The foreground is all above 5 % of the volume's ``foreground_scale``. The file's name is the subject.
 
-    Raises InputError where the file is unfit, ValueError where no slice has enough foreground.
+    Raises:
+        InputError: the file is unfit.
+        ValueError: no slice has enough foreground.
     """
     data = read_canonical(str(path)).data
     foreground = data > SCALE_FLOOR * foreground_scale(data)
@@ -82,7 +85,10 @@ def plane_records(
 ) -> list[Record]:
     """Random planes of the seeds ``first_seed`` to ``first_seed + num_images - 1``, as many of each volume, in a row.
 
-    The file's name is the subject. Raises ValueError where there are no volumes.
+    The file's name is the subject.
+
+    Raises:
+        ValueError: there are no volumes.
     """
     if not volumes:
         raise ValueError("volumes is empty. Name at least one.")
@@ -111,7 +117,8 @@ def twin_records(
     the same two volumes, so that simulating them in their order opens each volume once. ``min_foreground`` is the share
     of a plane that must show something.
 
-    Raises ValueError for a region that is not in ``REGIONS``, or none, and for a share of no volumes.
+    Raises:
+        ValueError: a region that is not in ``REGIONS``, or none; a share of no volumes.
     """
     _check_regions(regions)
     if volume_share > 0 and not volumes:

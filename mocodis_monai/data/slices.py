@@ -34,7 +34,11 @@ class Slice(NamedTuple):
 
 @lru_cache(maxsize=CACHED_VOLUMES)
 def read_canonical(path: str | Path) -> CanonicalVolume:
-    """Read a volume once per process (the last 4 are kept). Raises InputError as ``read_volume`` does."""
+    """Read a volume once per process (the last 4 are kept).
+
+    Raises:
+        InputError: the file is unfit, see ``read_volume``.
+    """
     volume = read_volume(path)
     orientation = io_orientation(volume.affine)
     data = np.ascontiguousarray(apply_orientation(volume.data, orientation), dtype=np.float32)
@@ -48,7 +52,9 @@ def read_canonical(path: str | Path) -> CanonicalVolume:
 def read_slice(path: str | Path, axis: int, index: int) -> Slice:
     """Cut slice ``index`` across ``axis`` (0 sagittal, 1 coronal, 2 axial); the other axes keep their order.
 
-    Raises ValueError where the axis or the index is out of range, InputError where the file is unfit.
+    Raises:
+        ValueError: the axis or the index is out of range.
+        InputError: the file is unfit.
     """
     if axis not in (0, 1, 2):
         raise ValueError(f"axis is {axis}; allowed are 0 (sagittal), 1 (coronal) and 2 (axial).")

@@ -17,7 +17,7 @@ CANNY_SIGMA = 1.4
 def average_edge_strength(image: np.ndarray, mask: np.ndarray) -> float:
     """Mean slope of the image at its edges, per pixel (AES).
 
-    After Pannetier et al., Quantitative framework for prospective motion correction evaluation, Magn Reson Med.
+    After Pannetier et al. 2016, Quantitative framework for prospective motion correction evaluation, Magn Reson Med.
 
     Motion blurs edges and lowers it; noise, ringing and an over-sharpened image raise it, so it only means something
     beside another figure. Edges are found by Canny's method inside ``mask``; the slope is the magnitude of the Prewitt
