@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
+from nibabel.orientations import aff2axcodes
 from tqdm import tqdm
 
 from mocodis_monai.data.nifti import check_outputs, staged
@@ -19,7 +19,7 @@ from mocodis_monai.data.packaged import icbm152_t1_path
 from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM
 from mocodis_monai.motion import band_of, line_energy, scale_to_displacement
 from mocodis_monai.report import BACKGROUND, TEXT
-from mocodis_monai.report.pictures import curves_of
+from mocodis_monai.report.pictures import curves_of, lies_down, upright
 from mocodis_monai.transforms import KSpaceMotion, LoadSourced, MotionSample, RandKSpaceMotion
 
 __all__ = ["save_gallery"]
@@ -135,8 +135,8 @@ def _fill(axes: Axes, below: Axes, label: str, sample: MotionSample | None, phas
 
 def _show(axes: Axes, image: MetaTensor, title: str, phase_encode_axis: int) -> None:
     """The image upright, dark to bright as the clean one; an arrow along the phase-encode axis."""
-    upright, arrow = _upright(image, phase_encode_axis)
-    axes.imshow(upright, cmap="gray", vmin=0, vmax=1.1, interpolation="nearest")
+    picture, arrow = _upright(image, phase_encode_axis)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1.1, interpolation="nearest")
     axes.set_title(title, color=TEXT, fontsize=9)
     style = {"arrowstyle": "->", "color": _COLOURS[0]}
     axes.annotate("", arrow, (0.04, 0.04), xycoords="axes fraction", arrowprops=style)
@@ -144,15 +144,10 @@ def _show(axes: Axes, image: MetaTensor, title: str, phase_encode_axis: int) -> 
 
 
 def _upright(image: MetaTensor, phase_encode_axis: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """The slice as a radiologist looks at it, and where the arrow of the phase-encode axis ends.
-
-    Slices of a volume grow toward right, anterior, superior and are turned; phantoms are upright as they are.
-    """
-    plain = torch.as_tensor(image)[0].numpy()
-    turned = bool((image.affine[:3, :2].sum(0) > 0).all())
-    upright = np.rot90(plain, 1) if turned else plain
-    vertical = (phase_encode_axis == 0) != turned
-    return upright, (0.04, 0.3) if vertical else (0.3, 0.04)
+    """The slice as a radiologist looks at it, and where the arrow of the phase-encode axis ends."""
+    orientation = "".join(aff2axcodes(image.affine.numpy())[:2])
+    vertical = (phase_encode_axis == 0) != lies_down(orientation)
+    return upright(image.as_tensor()[0].numpy(), orientation), (0.04, 0.3) if vertical else (0.3, 0.04)
 
 
 def _show_motion(axes: Axes, sample: MotionSample) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "GREY_TOP",
     "UNCERTAINTY_SCALE",
     "distribution",
+    "lies_down",
     "panel_names",
     "phase_encoding",
     "strip",
@@ -85,13 +86,13 @@ def upright(image: np.ndarray, orientation: str) -> np.ndarray:
         image: the first two axes are turned, further ones kept.
         orientation: letters of the direction that H and W grow toward, such as ``"RA"``.
     """
-    if _lies_down(orientation):
+    if lies_down(orientation):
         image, orientation = image.swapaxes(0, 1), orientation[::-1]
     return image[:: -1 if orientation[0] in "SA" else 1, :: -1 if orientation[1] in "RA" else 1]
 
 
-def _lies_down(orientation: str) -> bool:
-    """Whether the second axis is the one that is up in the picture."""
+def lies_down(orientation: str) -> bool:
+    """Whether :func:`upright` swaps the two axes: the second one is up or down in the picture."""
     return orientation[1] in ("SI" if set(orientation) & set("SI") else "AP")
 
 
@@ -100,7 +101,7 @@ def phase_encoding(example: Example) -> str:
     axis = example.motion.get("phase_encode_axis", -1)
     if axis not in (0, 1):
         return ""
-    return "up-down" if (axis == 0) != _lies_down(example.orientation) else "left-right"
+    return "up-down" if (axis == 0) != lies_down(example.orientation) else "left-right"
 
 
 def trajectory_svg(motion: dict[str, Any]) -> str:
@@ -210,7 +211,7 @@ def _coloured(difference: np.ndarray) -> np.ndarray:
 def _placed(panel: np.ndarray, example: Example, name: str) -> np.ndarray:
     """Upright, in proportion to millimetres, named: uint8 (LABEL_PX + PANEL_PX, width, 3)."""
     turned = upright(panel, example.orientation)
-    row_mm, column_mm = example.pixel_mm[::-1] if _lies_down(example.orientation) else example.pixel_mm
+    row_mm, column_mm = example.pixel_mm[::-1] if lies_down(example.orientation) else example.pixel_mm
     width = round(PANEL_PX * turned.shape[1] * column_mm / (turned.shape[0] * row_mm))
     size = (min(max(width, PANEL_PX // 2), 2 * PANEL_PX), PANEL_PX)
     image = Image.fromarray((255 * turned).round().astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
