@@ -25,7 +25,7 @@ from mocodis_monai.evaluation.grid import LINE_ORDERS, VIEWS
 from mocodis_monai.evaluation.summaries import as_json, summaries
 from mocodis_monai.inferers import thickest_axis
 from mocodis_monai.motion import band_of
-from mocodis_monai.release import load_corrector
+from mocodis_monai.release import facts_of, load_corrector
 from mocodis_monai.report.findings import markdown
 from mocodis_monai.transforms import RandKSpaceMotiond
 
@@ -83,7 +83,7 @@ def evaluate(cells: Iterable[tuple[Cell, list[Case]]], guidance: list[float], we
     """Each strength of the prior on each case."""
     network = load_corrector(weights)
     methods = [CorrectorMethod(f"guidance {strength:g}", network, guidance=strength) for strength in guidance]
-    return evaluate_cells(cells, methods, {"released": weights is None}, progress=True, examples=False)
+    return evaluate_cells(cells, methods, facts_of(weights), progress=True, examples=False)
 
 
 def score_correlation(evaluation: Evaluation) -> float:

@@ -12,10 +12,11 @@ import hashlib
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mocodis_monai.data.files import staged
+from mocodis_monai.data.files import sha256_of, staged
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 
@@ -58,6 +59,19 @@ def write_checksum(weights: Path) -> Path:
     with staged(path) as (temporary,):
         temporary.write_text(f"{hashlib.sha256(weights.read_bytes()).hexdigest()}  {weights.name}\n")
     return path
+
+
+def facts_of(weights: str | Path | None = None) -> dict[str, Any]:
+    """What the head of a report says of weights: ``weights``, the file's name, ``weights_sha256`` and ``released``.
+
+    Released are those with :data:`RELEASED_SHA256` alone, by whatever name.
+
+    Args:
+        weights: a checkpoint that is there; None takes the released weights.
+    """
+    path = default_weights_path() if weights is None else Path(weights)
+    sha256 = sha256_of([path])
+    return {"weights": path.name, "weights_sha256": sha256, "released": sha256 == RELEASED_SHA256}
 
 
 def load_weights(network: torch.nn.Module, weights: str | Path | None = None) -> torch.nn.Module:

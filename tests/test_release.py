@@ -14,7 +14,7 @@ from torch import nn
 from mocodis_monai import release
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
-from mocodis_monai.release import bundle_root, default_weights_path, load_corrector, load_weights
+from mocodis_monai.release import bundle_root, default_weights_path, facts_of, load_corrector, load_weights
 
 
 @pytest.fixture
@@ -154,6 +154,16 @@ def test_the_weights_that_the_model_card_tells_of_are_those_of_the_bundle():
     assert written.split()[0] == release.RELEASED_SHA256, (
         "if the model card and train_release.yaml tell of these weights, put their checksum into RELEASED_SHA256"
     )
+
+
+def test_what_a_report_says_of_weights_goes_by_their_checksum(tmp_path, network):
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    own, ours = facts_of(tmp_path / "own.pt"), facts_of()
+    assert (own["weights"], own["released"]) == ("own.pt", False)
+    assert ours == {"weights": "model.pt", "weights_sha256": release.RELEASED_SHA256, "released": True}
+    assert len(own["weights_sha256"]) == 64
+    (tmp_path / "copy.pt").write_bytes(default_weights_path().read_bytes())
+    assert facts_of(tmp_path / "copy.pt") == {**ours, "weights": "copy.pt"}
 
 
 def test_released_weights_load_with_their_checksum_only(network, released):

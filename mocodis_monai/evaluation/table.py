@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from mocodis_monai.data.files import sha256_of
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.grid import Grid, builtin_grid, cells_of, missing_from
@@ -17,7 +16,7 @@ from mocodis_monai.evaluation.real_scans import RealScan, cells_of_scans, check_
 from mocodis_monai.evaluation.run import Evaluation, evaluate_cells
 from mocodis_monai.evaluation.still_scans import cells_of_still_scans
 from mocodis_monai.networks import MotionCorrector
-from mocodis_monai.release import RELEASED_SHA256, default_weights_path, load_corrector
+from mocodis_monai.release import facts_of, load_weights
 
 __all__ = ["evaluate"]
 
@@ -41,7 +40,7 @@ def evaluate(
         manifest: scans of your own instead of the grid, see ``data_manifests/README.md``.
         quick: fewer subjects and severities of simulated motion.
         grid: cells to make instead of the built-in ones.
-        network: what holds ``weights``; None makes one of the released sizes and loads them.
+        network: what ``weights`` are loaded into, whatever it holds; None makes one of the released sizes.
         device: where the network runs.
         progress: show a progress bar.
 
@@ -56,13 +55,11 @@ def evaluate(
             f"network_def is {type(network).__name__}; this table takes a MotionCorrector. The run id `evaluating` "
             "takes any network, examples/train_and_compare.py puts one into the table."
         )
-    network = load_corrector(weights, device) if network is None else network.to(device).eval()
-    path = default_weights_path() if weights is None else Path(weights)
-    sha256 = sha256_of([path])
+    network = MotionCorrector() if network is None else network
+    load_weights(network, weights)
+    network.to(device).eval()
     about = {
-        "weights": path.name,
-        "weights_sha256": sha256,
-        "released": sha256 == RELEASED_SHA256,
+        **facts_of(weights),
         "data": "built-in grid" if manifest is None else Path(manifest).name,
         "quick": quick,
     }

@@ -42,6 +42,15 @@ def test_the_command_writes_its_files_and_prints_the_table(weights, tmp_path, mo
     assert str(tmp_path) not in (out / "report.html").read_text()  # a path may name a person
 
 
+def test_a_network_is_measured_with_the_weights_that_the_report_names(weights):
+    network = MotionCorrector()
+    table.evaluate(weights, grid=Grid(("knee",), (), (), num_subjects=1), network=network)
+    named = torch.load(weights, weights_only=True)
+    assert all(torch.equal(value, named[name]) for name, value in network.state_dict().items())
+    with pytest.raises(InputError, match=r"model\.pt: the checkpoint does not fit the network"):
+        table.evaluate(network=MotionCorrector(prior_layers=1))  # the released ones, of other sizes
+
+
 @pytest.mark.parametrize("option", ["--weights", "--manifest"])
 def test_what_is_not_there_is_named_before_any_work(option, tmp_path):
     gone = tmp_path / "gone"

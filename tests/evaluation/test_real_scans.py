@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
@@ -200,7 +201,7 @@ def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
     assert [example.target is None for example in found.examples] == [False, True]
 
 
-def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, small_corrector, monkeypatch, caplog):
+def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, small_corrector, caplog):
     blob = np.zeros(SHAPE)
     blob[0, 0, 0] = 1.0
     write(tmp_path / "blob.nii.gz", blob)
@@ -211,14 +212,15 @@ def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, 
         for subject, still in (("one", "still"), ("two", "blob"))
         for content, name in (("moved", "moved"), ("still", still))
     ]
-    monkeypatch.setattr(table, "load_corrector", lambda *_: small_corrector().eval())
-    found = table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files))
+    torch.save(small_corrector().state_dict(), tmp_path / "small.pt")
+    small = {"weights": tmp_path / "small.pt", "network": small_corrector()}
+    found = table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files), **small)
     assert {row.subject for row in found.rows} == {"one"}
     assert found.about["left_out"] == ["two moved.nii.gz"]
     assert "blob.nii.gz: registered to moved.nii.gz it covers 0% of what that shows" in caplog.text
     assert "could not be read or registered: two moved.nii.gz" in save_evaluation(found, tmp_path).report.read_text()
     with pytest.raises(InputError, match=r"no scan could be measured of head \| real \| pairs"):
-        table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files[2:]))
+        table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files[2:]), **small)
 
 
 def test_a_pair_too_thin_to_be_registered_is_refused_before_the_work(pair, tmp_path):
