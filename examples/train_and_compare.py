@@ -27,12 +27,12 @@ from monai.data import DataLoader, Dataset
 from monai.networks.nets import BasicUNet
 from monai.transforms import Compose, SelectItemsd, ToTensord
 
+from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.data.manifest import volumes_of
 from mocodis_monai.data.manifest_build import build_manifest, counted
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.records import slice_records
-from mocodis_monai.evaluation import CorrectorMethod, Output, cells_of_still_scans, evaluate_cells, read_scans
-from mocodis_monai.evaluation.cases import Case
+from mocodis_monai.evaluation import Case, CorrectorMethod, Output, cells_of_still_scans, evaluate_cells, read_scans
 from mocodis_monai.release import load_corrector
 from mocodis_monai.report.evaluation import save_evaluation
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotiond
@@ -72,7 +72,7 @@ class ResidualMethod:
     def correct(self, case: Case) -> Output:
         start = time.perf_counter()
         slices = case.moved.movedim(case.slice_axis, 0).unsqueeze(1)
-        scale = slices.quantile(0.995)
+        scale = foreground_scale(case.moved)  # that of the images of the training
         with torch.no_grad():
             corrected = self.network(slices / scale) * scale
         image = corrected.squeeze(1).movedim(0, case.slice_axis)
