@@ -14,8 +14,19 @@ from mocodis_monai.inferers import VolumeCorrector
 from mocodis_monai.metrics.monai_metrics import as_measured
 from mocodis_monai.networks import MotionCorrector
 
-__all__ = ["Blurred", "CorrectorMethod", "Method", "Output", "Uncorrected", "correct_with", "corrector_methods"]
+__all__ = [
+    "UNCORRECTED",
+    "Blurred",
+    "CorrectorMethod",
+    "Method",
+    "Output",
+    "Uncorrected",
+    "correct_with",
+    "corrector_methods",
+]
 
+UNCORRECTED = "uncorrected"
+"""Name of the scan as it is among the methods of a table."""
 BLUR_PX = 0.7
 """Standard deviation of the blur that stands beside the corrector."""
 
@@ -55,7 +66,7 @@ class Method(Protocol):
 class Uncorrected:
     """The scan as it is: what every method is measured against."""
 
-    name = "uncorrected"
+    name = UNCORRECTED
     num_parameters = 0
 
     def correct(self, case: Case) -> Output:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import bootstrap, norm, t
 
 from mocodis_monai.evaluation.measures import METRICS, Row
+from mocodis_monai.evaluation.methods import UNCORRECTED
 
 __all__ = ["Interval", "Summary", "paired_interval", "summarise"]
 
@@ -65,7 +66,7 @@ class Summary(NamedTuple):
     seconds: float
 
 
-def summarise(rows: Iterable[Row], by: Callable[[Row], str | None], against: str = "uncorrected") -> list[Summary]:
+def summarise(rows: Iterable[Row], by: Callable[[Row], str | None], against: str = UNCORRECTED) -> list[Summary]:
     """One summary for each group and method, in the order in which they come; ``by`` gives None to leave a row out.
 
     Raises:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mocodis_monai.data.files import check_outputs, check_writable, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.summaries import as_json, population, summaries
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
 from mocodis_monai.report.pictures import (
@@ -103,12 +104,13 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
     return environment.get_template("evaluation.html.j2").render(
         about=evaluation.about,
         ours=ours,
+        uncorrected=UNCORRECTED,
         methods=evaluation.methods,
         metrics=METRICS,
         verdict=verdict(summary),
         missing=missing_rows(summary),
         findings=[s for s in grouped["population and severity"] if s.method == ours],
-        before={s.group: s.means for s in grouped["population and severity"] if s.method == "uncorrected"},
+        before={s.group: s.means for s in grouped["population and severity"] if s.method == UNCORRECTED},
         populations=_by_head(grouped["population and severity"]),
         compared=_by_head(grouped["against others"]),
         overviews=[

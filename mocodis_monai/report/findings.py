@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.statistics import Interval
 
 __all__ = ["MotionScores", "markdown", "missing_rows", "motion_scores", "score_severities", "verdict"]
 
-UNCORRECTED = "uncorrected"
 OTHER_WEIGHTS = (
     '"Seen" and "held out" are meant of the training of the released weights: these are others, or nobody said which, '
     "and may have been trained on what is held out there."

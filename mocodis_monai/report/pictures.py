@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from mocodis_monai.evaluation import Example, Row
+from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.report.comparison import DIFFERENCE
 
 __all__ = [
@@ -156,7 +157,7 @@ def distribution(rows: Sequence[Row], methods: Sequence[str], metrics: dict[str,
     """
     figure = Figure(figsize=(4.6 * len(metrics), 3.4), layout="constrained")
     FigureCanvasSVG(figure)
-    before = {row.case: row for row in rows if row.method == "uncorrected"}
+    before = {row.case: row for row in rows if row.method == UNCORRECTED}
     for number, (metric, title) in enumerate(metrics.items()):
         axes = figure.add_subplot(1, len(metrics), number + 1)
         for place, method in enumerate(methods):
