@@ -37,7 +37,7 @@ def ssim():
 
 
 def test_a_clean_image_comes_back_as_it_was(ssim):
-    assert min(after for severity, _, after in ssim if severity == "none") >= 0.97
+    assert min(after for severity, _, after in ssim if severity == "none") >= 0.999  # the README says 1.000
 
 
 @pytest.mark.parametrize("wanted", ["moderate", "severe"])

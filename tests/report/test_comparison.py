@@ -88,7 +88,7 @@ def test_unfit_arguments_are_named_and_leave_nothing(volume, tmp_path):
 def test_the_transform_writes_beside_the_name_of_the_source(volume, tmp_path):
     meta = {"filename_or_obj": "study/scan.nii.gz", "spacing_mm": np.array([1.0, 1.0, 1.0])}
     image = MetaTensor(volume[None], affine=np.eye(4), meta=meta)
-    data = {"image": image, "pred": image * 0.9, "motion_score_mm": np.array([1.0, 2.0, 3.0])}
+    data = {"image": image, "pred": image * 0.9}
     assert SaveComparisond(output_dir=tmp_path / "new")(data).keys() == data.keys()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["scan_corrected.png"]
     with pytest.raises(ValueError, match="two keys"):
