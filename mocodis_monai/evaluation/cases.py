@@ -8,7 +8,7 @@ import torch
 
 from mocodis_monai.errors import InputError
 
-__all__ = ["POPULATIONS", "SEPARATOR", "SEVERITIES", "Case", "Cell", "check_cell"]
+__all__ = ["POPULATIONS", "REAL_SCANS", "SEPARATOR", "SEVERITIES", "Case", "Cell", "check_cell"]
 
 SEPARATOR = " | "
 SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
@@ -19,6 +19,8 @@ POPULATIONS = {
     "subject": "held-out real images",
 }
 """What training knows of a case, by ``held_out``; the subject of every case is held out."""
+REAL_SCANS = "real scans"
+"""The population of the patients who moved, whose ``held_out`` says nothing more."""
 
 
 class Cell(NamedTuple):
@@ -36,6 +38,11 @@ class Cell(NamedTuple):
     family: str
     severity: str
     held_out: str
+
+    @property
+    def label(self) -> str:
+        """What tables call it: region, family and severity."""
+        return SEPARATOR.join((self.region, self.family, self.severity))
 
 
 def check_cell(cell: Cell) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mocodis_monai.data.intensity import foreground_mask
-from mocodis_monai.evaluation.cases import Case
+from mocodis_monai.evaluation.cases import Case, Cell
 from mocodis_monai.evaluation.methods import Output
 from mocodis_monai.metrics import (
     average_edge_strength,
@@ -60,6 +60,11 @@ class Row(NamedTuple):
     score_mm: float
     surprise_nats: float
     seconds: float
+
+    @property
+    def cell(self) -> Cell:
+        """Where the case is counted."""
+        return Cell(self.region, self.family, self.severity, self.held_out)
 
 
 def measure(case: Case, method: str, output: Output) -> Row:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mocodis_monai import __version__
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation.cases import SEPARATOR, Case, Cell, check_cell
+from mocodis_monai.evaluation.cases import Case, Cell, check_cell
 from mocodis_monai.evaluation.grid import trained_on
 from mocodis_monai.evaluation.measures import Row, measure
 from mocodis_monai.evaluation.methods import Method, Output, Uncorrected, correct_with
@@ -106,7 +106,7 @@ def evaluate_cells(
     bar = tqdm(desc="evaluating", unit="case", disable=not progress)
     for cell, found in cells:
         check_cell(cell)
-        looked_for.append(SEPARATOR.join(cell[:3]))
+        looked_for.append(cell.label)
         bar.set_postfix_str(looked_for[-1])
         drafts: list[Example] = []
         for case in found:
@@ -143,7 +143,7 @@ def _check_names(methods: Sequence[Method]) -> None:
 def _check_case(case: Case, seen: dict[str, Cell]) -> None:
     """Refuse a name that was ``seen`` before; else note it there."""
     if case.name in seen:
-        cells = " and ".join(SEPARATOR.join(cell[:3]) for cell in dict.fromkeys((seen[case.name], case.cell)))
+        cells = " and ".join(cell.label for cell in dict.fromkeys((seen[case.name], case.cell)))
         raise InputError(
             f"two cases are called {case.name!r} (in {cells}); methods are compared case by case, by this name. Give "
             "each case a name of its own, or leave one out."

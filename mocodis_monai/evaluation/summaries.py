@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from mocodis_monai.evaluation.cases import POPULATIONS, SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.cases import POPULATIONS, REAL_SCANS, SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.measures import METRICS, Row
 from mocodis_monai.evaluation.run import Evaluation
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
@@ -21,13 +21,13 @@ GROUPS: dict[str, Callable[[Row], str]] = {
     "population and severity": lambda row: SEPARATOR.join((population(row), row.severity)),
     "region and severity": lambda row: SEPARATOR.join((row.region, row.severity)),
     "family and severity": lambda row: SEPARATOR.join((row.family, row.severity)),
-    "cell": lambda row: SEPARATOR.join((row.region, row.family, row.severity)),
+    "cell": lambda row: row.cell.label,
 }
 
 
 def population(row: Row) -> str:
     """What training knows of the case, in words."""
-    return "real scans" if row.family == "real" else POPULATIONS[row.held_out]
+    return REAL_SCANS if row.family == "real" else POPULATIONS[row.held_out]
 
 
 def summaries(evaluation: Evaluation) -> dict[str, list[Summary]]:
@@ -72,7 +72,7 @@ def in_order(found: list[Summary]) -> list[Summary]:
         *before, severity = summary.group.split(SEPARATOR)
         return (*(order.index(part) for part in before), SEVERITIES.index(severity))
 
-    order = [*POPULATIONS.values(), "real scans"]
+    order = [*POPULATIONS.values(), REAL_SCANS]
     order += [part for summary in found for part in summary.group.split(SEPARATOR) if part not in order]
     return sorted(found, key=place)
 

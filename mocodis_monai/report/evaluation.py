@@ -100,6 +100,7 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "gain": _gain, "percent": _percent, "shade": _shade}
+    environment.filters |= {"head": _head, "severity": _severity}
     ours = evaluation.methods[1]
     return environment.get_template("evaluation.html.j2").render(
         about=evaluation.about,
@@ -117,8 +118,8 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
             _overview(evaluation, title, [s for s in grouped[group] if s.method == ours])
             for title, group in (("region", "region and severity"), ("family", "family and severity"))
         ],
-        held_out={SEPARATOR.join(row[:3]): row.held_out for row in evaluation.rows},
         cells=_by_head([s for s in grouped["cell"] if s.method == ours]),
+        cell_of={row.cell.label: row.cell for row in evaluation.rows},
         distributions=_distributions(evaluation),
         highlights=_highlights(evaluation.examples),
         galleries=_galleries(evaluation.examples),
@@ -126,7 +127,6 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         panels=panel_names,
         trajectory=trajectory_svg,
         phase_encoding=phase_encoding,
-        anchor=_anchor,
         scales={"grey": GREY_TOP, "difference": DIFFERENCE_SCALE, "uncertainty": UNCERTAINTY_SCALE},
         uncertainty=summary["uncertainty_rank_correlation"],
         scores=motion_scores(summary),
@@ -141,9 +141,18 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
     )
 
 
+def _head(summary: Summary) -> str:
+    """What stands before the severity in the name of the group."""
+    return summary.group.rpartition(SEPARATOR)[0]
+
+
+def _severity(summary: Summary) -> str:
+    return summary.group.rpartition(SEPARATOR)[2]
+
+
 def _by_head(found: list[Summary]) -> list[tuple[str, list[Summary]]]:
     """Summaries by what stands before the severity."""
-    return [(head, list(group)) for head, group in groupby(found, lambda s: s.group.rpartition(SEPARATOR)[0])]
+    return [(head, list(group)) for head, group in groupby(found, _head)]
 
 
 class _Overview(NamedTuple):
@@ -159,9 +168,9 @@ def _overview(evaluation: Evaluation, title: str, found: list[Summary]) -> _Over
     """``title`` is "region" or "family"; what training has not seen of it is marked."""
     seen = evaluation.about["trained_on"]["regions" if title == "region" else "families"]
     unseen = {getattr(row, title) for row in evaluation.rows} - {*seen, "none", "real"}
-    severities = _present([summary.group.rpartition(SEPARATOR)[2] for summary in found])
+    severities = _present(map(_severity, found))
     lines = [
-        (name, [next((s for s in group if s.group == f"{name}{SEPARATOR}{severity}"), None) for severity in severities])
+        (name, [next((s for s in group if _severity(s) == severity), None) for severity in severities])
         for name, group in _by_head(found)
     ]
     return _Overview(title, unseen, severities, lines)
@@ -202,14 +211,9 @@ def _galleries(examples: list[Example]) -> list[tuple[str, list[tuple[str, list[
     regions = []
     for region in dict.fromkeys(example.cell.region for example in examples):
         found = [example for example in examples if example.cell.region == region]
-        names = dict.fromkeys(_anchor(example) for example in found)
-        regions.append((region, [(name, [e for e in found if _anchor(e) == name]) for name in names]))
+        names = dict.fromkeys(example.cell.label for example in found)
+        regions.append((region, [(name, [e for e in found if e.cell.label == name]) for name in names]))
     return regions
-
-
-def _anchor(example: Example) -> str:
-    """Name of the cell of an example: its group in the statistics."""
-    return SEPARATOR.join((example.cell.region, example.cell.family, example.cell.severity))
 
 
 def _number(value: float, decimals: int = 3) -> str:
