@@ -18,6 +18,7 @@ from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.summaries import as_json, population, summaries
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
+from mocodis_monai.report.numbers import number, percent
 from mocodis_monai.report.pictures import (
     DIFFERENCE_SCALE,
     GREY_TOP,
@@ -99,7 +100,7 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "gain": _gain, "percent": _percent, "shade": _shade}
+    environment.filters |= {"number": number, "gain": _gain, "percent": percent, "shade": _shade}
     environment.filters |= {"head": _head, "severity": _severity}
     ours = evaluation.methods[1]
     return environment.get_template("evaluation.html.j2").render(
@@ -216,17 +217,9 @@ def _galleries(examples: list[Example]) -> list[tuple[str, list[tuple[str, list[
     return regions
 
 
-def _number(value: float, decimals: int = 3) -> str:
-    return "" if not np.isfinite(value) else f"{value:.{decimals}f}"
-
-
 def _gain(interval: Interval, decimals: int = 3) -> str:
     """Mean gain, and the interval where there is one, with a real minus sign."""
     return format(interval, f"+.{decimals}f").replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(share: float) -> str:
-    return "" if not np.isfinite(share) else f"{share:.0%}"
 
 
 def _shade(interval: Interval) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.statistics import Interval
+from mocodis_monai.report.numbers import number, percent
 
 __all__ = ["MotionScores", "markdown", "missing_rows", "motion_scores", "score_severities", "verdict"]
 
@@ -113,13 +114,13 @@ def _gain_table(summary: dict[str, Any], ours: str) -> list[str]:
                 _head(group),
                 _severity(group),
                 f"{group['num_cases']}",
-                _number(before[group["group"]]["means"]["ssim"]),
-                _number(group["means"]["ssim"]),
+                number(before[group["group"]]["means"]["ssim"]),
+                number(group["means"]["ssim"]),
                 _signed(group["gains"]["ssim"]),
-                _percent(group["made_worse"]),
-                _percent(group["clearly_worse"]),
-                _number(before[group["group"]]["means"]["psnr_db"], 1),
-                _number(group["means"]["psnr_db"], 1),
+                percent(group["made_worse"]),
+                percent(group["clearly_worse"]),
+                number(before[group["group"]]["means"]["psnr_db"], 1),
+                number(group["means"]["psnr_db"], 1),
             )
             for group in groups
         ],
@@ -143,10 +144,10 @@ def _method_table(summary: dict[str, Any], ours: str) -> list[str]:
             (
                 _head(group),
                 group["method"],
-                _number(still["means"]["ssim"]) if still else "",
-                _number(group["means"]["ssim"]),
+                number(still["means"]["ssim"]) if still else "",
+                number(group["means"]["ssim"]),
                 "" if plain else _signed(group["gains"]["ssim"]),
-                "" if plain else _percent(group["made_worse"]),
+                "" if plain else percent(group["made_worse"]),
                 _signed(ahead["gains"]["ssim"]) if ahead else "",
             )
         )
@@ -163,10 +164,10 @@ def _alone_table(summary: dict[str, Any], ours: str) -> list[str]:
             (
                 group["group"].split(SEPARATOR)[0],
                 f"{group['num_cases']}",
-                _number(cells[group["group"]]["means"]["aes"], 4),
-                _number(group["means"]["aes"], 4),
-                _number(group["means"]["score_mm"], 2),
-                _number(group["means"]["surprise_nats"], 2),
+                number(cells[group["group"]]["means"]["aes"], 4),
+                number(group["means"]["aes"], 4),
+                number(group["means"]["score_mm"], 2),
+                number(group["means"]["surprise_nats"], 2),
             )
             for group in groups
         ],
@@ -181,8 +182,8 @@ def _score_table(summary: dict[str, Any]) -> list[str]:
         [
             (
                 row.population,
-                *(_number(row.means_mm.get(severity), 1) for severity in present),
-                _number(row.rank_correlation, 2),
+                *(number(row.means_mm.get(severity), 1) for severity in present),
+                number(row.rank_correlation, 2),
             )
             for row in scores
         ],
@@ -277,14 +278,6 @@ def _severity(group: _Group) -> str:
 
 def _name(group: _Group) -> str:
     return "real motion" if _severity(group) == "pairs" else f"{_severity(group)} motion"
-
-
-def _number(value: float | None, decimals: int = 3) -> str:
-    return "" if value is None else f"{value:.{decimals}f}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
 
 
 def _signed(gain: dict[str, float | None]) -> str:
