@@ -255,7 +255,9 @@ def evaluate(
     from mocodis_monai.precision import device_of
     from mocodis_monai.report.evaluation import evaluate_into
 
-    files = evaluate_into(out, weights, manifest, quick, device=device_of(device.value), progress=True)
+    files = evaluate_into(
+        out, weights=weights, manifest=manifest, quick=quick, device=device_of(device.value), progress=True
+    )
     typer.echo(files.table.read_text(encoding="utf-8"))
     _echo_outputs(files._asdict())
 
