@@ -19,9 +19,16 @@ from mocodis_monai.errors import InputError, NotAScanError
 from mocodis_monai.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
 from mocodis_monai.scans import Scan
 
-__all__ = ["Outcome", "correct_scans", "kinds_of"]
+__all__ = ["NUMBERS", "Outcome", "correct_scans", "kinds_of"]
 
 BUSY = "busy"
+NUMBERS = {
+    "motion mm": "motion_score_mm",
+    "gate": "gate",
+    "log-lik. nats": "log_likelihood_nats",
+    "time s": "time_s",
+}
+"""The numbers that a table shows of a scan: title of the column and key of the record."""
 
 
 class Outcome(NamedTuple):
@@ -66,6 +73,12 @@ class Outcome(NamedTuple):
         if self.failed or self.busy:
             return "failed" if self.failed else "left to another run"
         return f"{self.record['decision']}{', done before' if self.skipped else ''}"
+
+    @property
+    def numbers(self) -> list[str]:
+        """The :data:`NUMBERS` of it, two decimals each; empty what it does not have."""
+        values = map(self.record.get, NUMBERS.values())
+        return ["" if value is None else f"{value:.2f}" for value in values]
 
 
 def kinds_of(others: Sequence[Outcome]) -> str:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from mocodis_monai.batch import Outcome
+from mocodis_monai.batch import NUMBERS, Outcome
 from mocodis_monai.errors import printable
 
 __all__ = ["print_table", "progress_bar", "searching"]
@@ -55,13 +55,10 @@ def progress_bar(num_scans: int, shown: bool = True) -> Iterator[Callable[[float
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """One row per scan, those that failed first; after many rows only how many there are more."""
     table = Table(Column("scan", overflow="fold"), "result")
-    for name in ("motion mm", "gate", "log-lik. nats", "time s"):
+    for name in NUMBERS:
         table.add_column(name, justify="right")
     for outcome in sorted(outcomes, key=lambda o: (not o.failed, o.scan.name))[:MAX_ROWS]:
-        record = outcome.record
-        numbers = (record.get(key) for key in ("motion_score_mm", "gate", "log_likelihood_nats", "time_s"))
-        texts = ("" if value is None else f"{value:.2f}" for value in numbers)
-        table.add_row(escape(printable(outcome.scan.name)), outcome.result, *texts)
+        table.add_row(escape(printable(outcome.scan.name)), outcome.result, *outcome.numbers)
     console = Console()
     console.print(table)
     if len(outcomes) > MAX_ROWS:

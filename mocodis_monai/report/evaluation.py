@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mocodis_monai.data.files import check_outputs, check_writable, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Grid, Interval, Row, Summary, evaluate
@@ -21,6 +20,7 @@ from mocodis_monai.evaluation.summaries import as_json, population, summaries
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
 from mocodis_monai.report.numbers import number, percent
+from mocodis_monai.report.pages import page_template
 from mocodis_monai.report.pictures import (
     DIFFERENCE_SCALE,
     GREY_TOP,
@@ -118,17 +118,10 @@ def _write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "gain": _gain, "percent": percent, "shade": _shade}
-    environment.filters |= {"head": _head, "severity": _severity}
+    filters: dict[str, Callable[..., Any]] = {"number": number, "gain": _gain, "percent": percent, "shade": _shade}
+    filters |= {"head": _head, "severity": _severity}
     ours = evaluation.methods[1]
-    return environment.get_template("evaluation.html.j2").render(
+    return page_template("evaluation.html.j2", filters).render(
         about=evaluation.about,
         ours=ours,
         uncorrected=UNCORRECTED,
