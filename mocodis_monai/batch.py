@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mocodis_monai.correction import ScanCorrector, is_ours, results_of
+from mocodis_monai.correction import ScanCorrector, is_our_result, results_of
 from mocodis_monai.data.files import clear_leftovers
 from mocodis_monai.errors import InputError, NotAScanError
 from mocodis_monai.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
@@ -188,7 +188,7 @@ def _check_strangers(run: _Run, scan: Scan, results: Mapping[str, Path]) -> None
 def _is_known(run: _Run, scan: Scan, path: Path) -> bool:
     """Whether an earlier run made what lies at the place of a result."""
     # By its content too: no record names what a run made that was killed between its renames and its record.
-    return run.ledger.names(scan.output, path) or is_ours(path)
+    return run.ledger.names(scan.output, path) or is_our_result(path)
 
 
 def _refusal(run: _Run, scan: Scan, error: Exception) -> dict[str, Any]:

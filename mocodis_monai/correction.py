@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import torch
 
 from mocodis_monai import __version__
-from mocodis_monai.data.dicom_derived import is_derived
+from mocodis_monai.data.dicom_derived import is_our_series
 from mocodis_monai.data.files import MAX_BYTES, sha256_of, staged
-from mocodis_monai.data.nifti import is_our_volume
+from mocodis_monai.data.nifti import is_our_nifti
 from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis
 from mocodis_monai.networks import MotionCorrector
-from mocodis_monai.report import is_our_comparison, save_comparison
+from mocodis_monai.report import is_our_picture, save_comparison
 from mocodis_monai.scans import Image, Scan, read_scan
 from mocodis_monai.transforms.volumes import make_output_dir
 
-__all__ = ["ScanCorrector", "Settings", "default_picture", "is_ours", "results_of"]
+__all__ = ["ScanCorrector", "Settings", "default_picture", "is_our_result", "results_of"]
 
 _DRAWING = threading.Lock()  # matplotlib is not made for several threads
 
@@ -60,12 +60,12 @@ def results_of(scan: Scan, settings: Settings, picture: Path | None = None) -> d
     return paths
 
 
-def is_ours(path: Path) -> bool:
+def is_our_result(path: Path) -> bool:
     """Whether what lies at the place of a result is one that MoCoDis made, by what is written in it; never raises."""
     try:
         if path.is_dir():
-            return is_derived(path)
-        by_content = is_our_comparison if path.suffix.lower() == ".png" else is_our_volume
+            return is_our_series(path)
+        by_content = is_our_picture if path.suffix.lower() == ".png" else is_our_nifti
         return path.is_file() and by_content(path)
     except OSError:
         return False

@@ -13,7 +13,7 @@ import numpy as np
 
 from mocodis_monai.data.bids import SUFFIXES, folders_beside, other_suffix
 from mocodis_monai.data.dicom import is_dicom, read_dicom
-from mocodis_monai.data.dicom_derived import check_output_dir, is_derived, is_ours, write_derived
+from mocodis_monai.data.dicom_derived import check_output_dir, is_our_dicom, is_our_series, write_derived
 from mocodis_monai.data.dicom_files import dicom_files, is_dicom_name
 from mocodis_monai.data.dicom_series import Series, series_of
 from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, is_image_name, leads_nowhere, stem
@@ -130,10 +130,10 @@ def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
 
 
 def _read_dicom(scan: Scan, max_bytes: int) -> Image:
-    if scan.output.is_dir() and not is_derived(scan.output):  # of an earlier run it is replaced
+    if scan.output.is_dir() and not is_our_series(scan.output):  # of an earlier run it is replaced
         check_output_dir(scan.output, scan.source)
     series = read_dicom(scan.source, scan.files, max_bytes)
-    if is_ours(series.frames[0].path):
+    if is_our_dicom(series.frames[0].path):
         message = f"{scan.source}: MoCoDis has corrected this already. Give the series that it was made from."
         raise NotAScanError(message, CORRECTED_ALREADY)
     header = nib.Nifti1Header()
@@ -164,7 +164,7 @@ def _one_dicom(source: Path, output: Path) -> Scan:
         raise InputError(f"{output}: DICOM is corrected to a DICOM series. Give the name of a folder to make.")
     if is_within(source, output):
         raise InputError(f"{output}: this folder holds the input. Give the output another folder.")
-    if not (output.is_dir() and is_derived(output)):
+    if not (output.is_dir() and is_our_series(output)):
         check_output_dir(output, source)
     return Scan(_name(source), tuple(dicom_files(source)), source, output)
 
@@ -194,7 +194,7 @@ def _in_folder(source: Path, output: Path) -> list[Scan]:
     is_ledger_here = (output / FILE_NAME).exists()  # of an earlier run with more scans
     if len(scans) == 1 and scans[0].source == source and not is_ledger_here:
         return [_one_dicom(source, output)]
-    if output.is_dir() and is_derived(output):
+    if output.is_dir() and is_our_series(output):
         raise InputError(f"{output}: holds the corrected series of an earlier run. Give another folder for many scans.")
     return _without_clashes(scans)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mocodis_monai.data.dicom import DicomScan
 
-__all__ = ["check_output_dir", "is_derived", "is_ours", "write_derived"]
+__all__ = ["check_output_dir", "is_our_dicom", "is_our_series", "write_derived"]
 
 _logger = logging.getLogger(__name__)
 
@@ -108,15 +108,15 @@ def check_output_dir(output_dir: str | Path, source: str | Path) -> None:
     check_writable(output_dir.parent)
 
 
-def is_derived(folder: Path) -> bool:
+def is_our_series(folder: Path) -> bool:
     """Whether a folder holds a series that :func:`write_derived` made, and nothing else but litter."""
     files = sorted(file for file in folder.iterdir() if not is_litter(file))
     if not files or any(re.fullmatch(r"IM\d{6,}\.dcm", file.name) is None for file in files):
         return False
-    return is_ours(files[0])
+    return is_our_dicom(files[0])
 
 
-def is_ours(file: Path) -> bool:
+def is_our_dicom(file: Path) -> bool:
     """Whether a DICOM file, by whatever name, is one that :func:`write_derived` made."""
     try:
         with quiet():

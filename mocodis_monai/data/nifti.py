@@ -31,8 +31,8 @@ __all__ = [
     "Geometry",
     "Volume",
     "check_outputs",
+    "is_our_nifti",
     "is_our_volume",
-    "is_result",
     "read_geometry",
     "read_volume",
     "staged",
@@ -118,9 +118,9 @@ def read_geometry(path: str | Path) -> Geometry:
     return Geometry((x, y, z), _spacing_mm(path, image), _phase_encode_axis(image))
 
 
-def is_result(volume: Volume) -> bool:
-    """Whether the file is a result of a correction that :func:`write_volume` wrote; simulated motion is none."""
-    return _RESULT.match(volume.header["descrip"].item()) is not None
+def is_our_volume(volume: Volume) -> bool:
+    """Whether it is a result of a correction that :func:`write_volume` wrote; simulated motion is none."""
+    return _is_ours(volume.header)
 
 
 def write_volume(path: str | Path, data: Any, like: Volume | str | Path, what: str = "corrected") -> Path:
@@ -158,13 +158,16 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path, what: s
     return path
 
 
-def is_our_volume(path: Path) -> bool:
-    """Whether a file is a result as :func:`is_result` has it; never raises."""
+def is_our_nifti(path: Path) -> bool:
+    """Whether a file is one as :func:`is_our_volume` has it, by its header alone; never raises."""
     try:
-        header: Any = nib.load(path).header
-        return _RESULT.match(header["descrip"].item()) is not None
+        return _is_ours(nib.load(path).header)
     except _READ_FAILURES:
         return False
+
+
+def _is_ours(header: Any) -> bool:
+    return _RESULT.match(header["descrip"].item()) is not None
 
 
 @contextmanager

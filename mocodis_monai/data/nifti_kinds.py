@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mocodis_monai.data.files import MAX_BYTES
 from mocodis_monai.data.intensity import check_no_labels
-from mocodis_monai.data.nifti import Volume, is_result, read_volume
+from mocodis_monai.data.nifti import Volume, is_our_volume, read_volume
 from mocodis_monai.errors import NotAScanError
 
 CORRECTED_ALREADY = "corrected already"
@@ -20,7 +20,7 @@ def read_scanned(path: str | Path, max_bytes: int = MAX_BYTES) -> Volume:
         InputError: it is unfit; NotAScanError if it is sound and of another kind.
     """
     volume = read_volume(path, max_bytes)
-    if is_result(volume):
+    if is_our_volume(volume):
         message = f"{path}: MoCoDis has corrected this already. Give the image that it was made from."
         raise NotAScanError(message, CORRECTED_ALREADY)
     check_no_labels(Path(path), volume.data)

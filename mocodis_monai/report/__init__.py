@@ -3,6 +3,6 @@
 May hold: drawing and writing of results. No measuring (``evaluation``) and no correcting.
 """
 
-from .comparison import BACKGROUND, TEXT, SaveComparisond, is_our_comparison, save_comparison
+from .comparison import BACKGROUND, TEXT, SaveComparisond, is_our_picture, save_comparison
 
-__all__ = ["BACKGROUND", "TEXT", "SaveComparisond", "is_our_comparison", "save_comparison"]
+__all__ = ["BACKGROUND", "TEXT", "SaveComparisond", "is_our_picture", "save_comparison"]

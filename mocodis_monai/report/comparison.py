@@ -22,7 +22,7 @@ from mocodis_monai.errors import InputError
 from mocodis_monai.inferers import spacing_mm_of
 from mocodis_monai.transforms.volumes import make_output_dir, source_path, spatial_array
 
-__all__ = ["SaveComparisond", "is_our_comparison", "save_comparison"]
+__all__ = ["SaveComparisond", "is_our_picture", "save_comparison"]
 
 BACKGROUND, TEXT = "#101114", "#e8e8e8"
 _MARK = "MoCoDis "
@@ -92,7 +92,7 @@ def save_comparison(
     return path
 
 
-def is_our_comparison(path: Path) -> bool:
+def is_our_picture(path: Path) -> bool:
     """Whether a file is one that :func:`save_comparison` made, by what a PNG says of itself; never raises."""
     try:
         with Image.open(path) as picture:
