@@ -6,7 +6,6 @@ configs find the vendored package; MONAI Label does the same with the bundles th
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mocodis_monai.data.files import not_written
+from mocodis_monai.data.files import not_written, sha256_of
 from mocodis_monai.errors import InputError
 from mocodis_monai.release import bundle_root, load_corrector, write_checksum
 
@@ -116,7 +115,7 @@ def _list_large_files(folder: Path) -> tuple[Path, ...]:
     large = tuple(path.relative_to(folder) for path in files if path.stat().st_size > LARGE_FILE_BYTES)
     lines = ["large_files:"]
     for path in large:
-        digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+        digest = sha256_of([folder / path])
         lines += [f'- path: "{path.as_posix()}"', '  url: ""', f'  hash_val: "{digest}"', '  hash_type: "sha256"']
     if large:
         (folder / "large_files.yml").write_text("\n".join(lines) + "\n")

@@ -57,7 +57,7 @@ def write_checksum(weights: Path) -> Path:
     """Declare ``weights`` as released: write their SHA-256 beside them."""
     path = checksum_path(weights)
     with staged(path) as (temporary,):
-        temporary.write_text(f"{hashlib.sha256(weights.read_bytes()).hexdigest()}  {weights.name}\n")
+        temporary.write_text(f"{sha256_of([weights])}  {weights.name}\n")
     return path
 
 
