@@ -19,7 +19,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
 
 from mocodis_monai import __version__
-from mocodis_monai.data.dicom_headers import MULTI_FRAME, FrameHeader
+from mocodis_monai.data.dicom_headers import FrameHeader
+from mocodis_monai.data.dicom_kinds import MULTI_FRAME
 
 __all__ = ["EQUIPMENT", "DerivedSeries", "derive_header", "write_file"]
 

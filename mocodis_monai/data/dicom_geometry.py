@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mocodis_monai.data.dicom_headers import MULTI_FRAME, FrameHeader
+from mocodis_monai.data.dicom_headers import FrameHeader
+from mocodis_monai.data.dicom_kinds import MULTI_FRAME
 from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = ["Stack", "stack_frames"]

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import MRImageStorage
 
 from mocodis_monai.data.dicom_files import open_dataset
 from mocodis_monai.data.dicom_kinds import check_frame_kind, check_object_kind
 from mocodis_monai.errors import InputError, NotAScanError
 
-__all__ = ["MULTI_FRAME", "FrameHeader", "read_headers"]
+__all__ = ["FrameHeader", "read_headers"]
 
-MULTI_FRAME = {EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}
 # Far beyond any scanner: a header with such a length in mm is damaged.
 _MAX_SPACING_MM, _MAX_POSITION_MM = 1e3, 1e5
 # What may differ between images of one series at one place: what it means, and the attribute.

@@ -12,9 +12,11 @@ from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRIm
 from mocodis_monai.data.dicom_files import shown
 from mocodis_monai.errors import InputError, NotAScanError
 
-__all__ = ["check_frame_kind", "check_object_kind"]
+__all__ = ["MULTI_FRAME", "check_frame_kind", "check_object_kind"]
 
-_CLASSES = {MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}
+MULTI_FRAME = {EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage}
+"""The kinds of objects (SOP classes) that hold many images."""
+_CLASSES = {MRImageStorage, *MULTI_FRAME}
 # Words of ImageType, FrameType and ComplexImageComponent that say what the image is; an underscore counts as a space.
 _OTHER_KINDS = {
     "a localizer": ("LOCALIZER|SCOUT", "Give the series of the examination itself."),
