@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-import torch
 import torch.distributed as dist
 
 from mocodis_monai.batch import Outcome
-from mocodis_monai.distributed import rank, world_size
+from mocodis_monai.distributed import device_of_process, join_processes, rank, world_size
 from mocodis_monai.scans import Scan
 
 __all__ = ["gather", "share_of", "together"]
@@ -21,13 +19,11 @@ _LONGEST_WAIT = timedelta(days=30)  # a process waits for the slowest one only a
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Join the other processes, if torchrun started this one; each takes the GPU of its number where there is one."""
+    """Join the other processes, if torchrun started this one; each takes a GPU where there is one, some the same."""
     if not dist.is_torchelastic_launched():
         yield
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    dist.init_process_group("gloo", timeout=_LONGEST_WAIT)
+    join_processes(device_of_process(), "gloo", _LONGEST_WAIT)
     try:
         yield
     finally:

@@ -1,11 +1,13 @@
-"""Arithmetic over the processes of a distributed run, with ``torch.distributed``; alone, each is the plain operation.
+"""The processes of a distributed run, with ``torch.distributed``: joining them, and arithmetic over them.
 
-Every process calls the same function in the same order, with tensors of the same shape. Results are the same bit for
-bit in all of them.
+Alone, each operation is the plain one. Every process calls the same function in the same order, with tensors of the
+same shape. Results are the same bit for bit in all of them.
 """
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -20,6 +22,26 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes share the work."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def device_of_process() -> torch.device:
+    """The GPU of this process, or the CPU where the machine has none; more processes than GPUs share them in turn."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def join_processes(device: torch.device, backend: str, timeout: timedelta | None = None) -> None:
+    """Join the process group that ``torchrun`` made, and work on ``device`` from now on.
+
+    Args:
+        device: of this process.
+        backend: "nccl", between GPUs, or "gloo".
+        timeout: the longest that one process waits for another; None takes torch's.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, timeout=timeout)
 
 
 def wait_for_all() -> None:

@@ -15,23 +15,22 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mocodis_monai.distributed import mean_with_gradient, rank, world_size
+from mocodis_monai.distributed import device_of_process, join_processes, mean_with_gradient, rank, world_size
 from mocodis_monai.errors import InputError
 from mocodis_monai.networks import MotionCorrector
 
 
 def process_device() -> torch.device:
-    """The GPU of this process, or the CPU where the machine has none.
+    """The GPU of this process alone, or the CPU where the machine has none.
 
     Raises:
-        InputError: more processes than GPUs.
+        InputError: more processes than GPUs: nccl takes no two on one.
     """
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if local >= gpus:
+    device, local = device_of_process(), int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type == "cuda" and device.index != local:
+        gpus = torch.cuda.device_count()
         raise InputError(f"torchrun: process {local} has no GPU of {gpus}. Use --nproc_per_node {gpus} at most.")
-    return torch.device("cuda", local)
+    return device
 
 
 def start_processes(device: torch.device) -> None:
@@ -42,9 +41,7 @@ def start_processes(device: torch.device) -> None:
     """
     if not dist.is_torchelastic_launched():
         raise InputError("multi_gpu_train.yaml: start it with torchrun --nproc_per_node N -m monai.bundle run ...")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    join_processes(device, "nccl" if device.type == "cuda" else "gloo")
     if rank() > 0:
         logging.disable(logging.INFO)
 

@@ -13,7 +13,7 @@ from ignite.engine import Engine
 from torch import nn
 
 import mocodis_monai
-from mocodis_monai.distributed import random_rows, std_over_processes
+from mocodis_monai.distributed import device_of_process, random_rows, std_over_processes
 from mocodis_monai.errors import InputError
 from mocodis_monai.handlers import SaveCheckpoint, SeedIterations, for_this_process
 from mocodis_monai.parallel import (
@@ -21,6 +21,7 @@ from mocodis_monai.parallel import (
     _synchronize_normalisation,
     bare,
     call,
+    process_device,
     start_processes,
 )
 
@@ -136,6 +137,25 @@ def test_outside_of_torchrun_one_is_told_to_use_it(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     with pytest.raises(InputError, match="start it with torchrun"):
         start_processes(torch.device("cpu"))
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.parametrize("local", [0, 1])
+def test_each_process_has_the_gpu_of_its_number(local, two_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    assert process_device() == device_of_process() == torch.device("cuda", local)
+
+
+def test_more_processes_than_gpus_share_them_but_not_in_training(two_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device_of_process() == torch.device("cuda", 1)
+    with pytest.raises(InputError, match=r"process 3 has no GPU of 2\. Use --nproc_per_node 2 at most"):
+        process_device()
 
 
 def test_all_but_the_first_process_keep_silent(monkeypatch, tmp_path):
