@@ -76,10 +76,10 @@ def _paint_liver(canvas: Canvas, cavity: Ellipse) -> None:
     if canvas.rng.random() < 0.5:
         canvas.organ(Tissue.URINE, (-0.3 * width, -0.12 * depth), (11, 19), 25, wall=(Tissue.MUSCLE, 1.2))
     for _ in range(int(canvas.rng.integers(0, 3))):
-        center = [c + canvas.rng.uniform(-35, 35) for c in right.center_mm]
+        x, y = (c + canvas.rng.uniform(-35, 35) for c in right.center_mm)
         radius = canvas.rng.uniform(3, 10)
         lesion = int(canvas.rng.choice([Tissue.URINE, Tissue.SPLEEN, Tissue.BLOOD]))
-        canvas.organ(lesion, center, (radius, radius), within=(Tissue.LIVER,))
+        canvas.organ(lesion, (x, y), (radius, radius), within=(Tissue.LIVER,))
 
 
 def _paint_great_vessels(canvas: Canvas) -> None:

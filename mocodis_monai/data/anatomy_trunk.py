@@ -2,15 +2,16 @@
 
 import math
 
-from mocodis_monai.data.canvas import Canvas, Ellipse, shrink
+from mocodis_monai.data.canvas import Canvas, Ellipse, Pair, shrink
 from mocodis_monai.data.tissues import Tissue
 
 BODY_POWER = 2.5
 
 
-def paint_body_wall(canvas: Canvas, radii_mm, fat_mm, wall_mm: float, cavity: int) -> Ellipse:
+def paint_body_wall(canvas: Canvas, radii_mm: Pair, fat_mm: Pair, wall_mm: float, cavity: int) -> Ellipse:
     """Skin, fat (``fat_mm`` from, to; thicker in front or behind), muscle wall, cavity; gives the cavity."""
-    skin = Ellipse((0.0, 0.0), tuple(r * canvas.rng.uniform(0.93, 1.05) for r in radii_mm), 0.0)
+    across, deep = (r * canvas.rng.uniform(0.93, 1.05) for r in radii_mm)
+    skin = Ellipse((0.0, 0.0), (across, deep), 0.0)
     canvas.paint(Tissue.SKIN, skin, BODY_POWER)
     fat = shrink(skin, 2.0)
     canvas.paint(Tissue.FAT, fat, BODY_POWER)
@@ -23,7 +24,7 @@ def paint_body_wall(canvas: Canvas, radii_mm, fat_mm, wall_mm: float, cavity: in
     return inner
 
 
-def paint_spine(canvas: Canvas, center_mm, radii_mm) -> None:
+def paint_spine(canvas: Canvas, center_mm: Pair, radii_mm: Pair) -> None:
     """Vertebral body (or disc), canal with cord or roots in CSF, pedicles, processes, back muscles."""
     x, y = center_mm
     back = y + radii_mm[1] + 9

@@ -14,6 +14,8 @@ ROTATION_DEG = 8.0
 # Standard deviation of a two-dimensional cubic B-spline field with unit-variance coefficients: 151 / 315.
 _SPLINE_STD = 151 / 315
 
+Pair = tuple[float, float]
+
 
 class Ellipse(NamedTuple):
     """Centre (x, y) and half axes in mm, and the angle of the first half axis in degrees."""
@@ -119,7 +121,9 @@ class Canvas:
         box = self.box(ellipse.center_mm, reach)
         self._set(box, self.radius(ellipse, box, power) < 1, label, within)
 
-    def tube(self, label: int, start_mm, end_mm, width_mm, within: tuple[int, ...] = ()) -> None:
+    def tube(
+        self, label: int, start_mm: Pair, end_mm: Pair, width_mm: Pair, within: tuple[int, ...] = ()
+    ) -> None:
         """Paint a straight tube with round ends; ``width_mm`` is its diameter at the start and at the end."""
         (x0, y0), (x1, y1) = start_mm, end_mm
         length = max(math.hypot(x1 - x0, y1 - y0), 1e-3)
@@ -131,7 +135,15 @@ class Canvas:
         radius = np.float32(width_mm[0] / 2) + along * np.float32((width_mm[1] - width_mm[0]) / 2)
         self._set(box, gap_x * gap_x + gap_y * gap_y < radius * radius, label, within)
 
-    def organ(self, label: int, center_mm, radii_mm, angle_deg: float = 0.0, within=(), wall=None) -> Ellipse:
+    def organ(
+        self,
+        label: int,
+        center_mm: Pair,
+        radii_mm: Pair,
+        angle_deg: float = 0.0,
+        within: tuple[int, ...] = (),
+        wall: tuple[int, float] | None = None,
+    ) -> Ellipse:
         """Paint an ellipse with random place (3 mm), size (10 %) and angle (8 deg); give what was painted.
 
         ``wall`` is a pair (label, thickness in mm) painted first, inside the same rim.
@@ -145,7 +157,9 @@ class Canvas:
         self.paint(label, shrink(ellipse, wall[1] if wall else 0.0), within=within)
         return ellipse
 
-    def vessel_tree(self, label: int, start_mm, angle_deg, width_mm, depth: int, within) -> None:
+    def vessel_tree(
+        self, label: int, start_mm: Pair, angle_deg: float, width_mm: float, depth: int, within: tuple[int, ...]
+    ) -> None:
         """Paint a tree of tapering vessels: each splits in two, 20-90 degrees apart, 0.72 times as wide."""
         length = width_mm * self.rng.uniform(3.5, 6.0)
         angle = math.radians(angle_deg)
@@ -155,7 +169,7 @@ class Canvas:
             for turn in (self.rng.uniform(10, 45), -self.rng.uniform(10, 45)):
                 self.vessel_tree(label, end, angle_deg + turn, 0.72 * width_mm, depth - 1, within)
 
-    def _set(self, box, inside: np.ndarray, label: int, within: tuple[int, ...]) -> None:
+    def _set(self, box: tuple[slice, slice], inside: np.ndarray, label: int, within: tuple[int, ...]) -> None:
         target = self.labels[box]
         if within:
             allowed = target == within[0]

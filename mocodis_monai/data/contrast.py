@@ -16,6 +16,8 @@ from mocodis_monai.data.tissues import FATTY_TISSUES, FIELD_STRENGTHS_T, TISSUES
 R2_PRIME_PER_MS_PER_TESLA = 1 / 150
 TISSUE_VARIATION = 0.10
 
+Values = float | np.ndarray
+
 
 class Sequence(NamedTuple):
     """One acquisition protocol. ``ti_ms`` is 0 where there is no inversion, ``flip_deg`` is 90 for echoes."""
@@ -51,25 +53,33 @@ PROTOCOLS: dict[str, _Protocol] = {
 }
 
 
-def spin_echo(proton_density, t1_ms, t2_ms, tr_ms, te_ms):
+def spin_echo(
+    proton_density: Values, t1_ms: Values, t2_ms: Values, tr_ms: Values, te_ms: Values
+) -> np.ndarray:
     """Spin echo for TE << TR: ``PD (1 - exp(-TR/T1)) exp(-TE/T2)``."""
     return proton_density * (1 - np.exp(-tr_ms / t1_ms)) * np.exp(-te_ms / t2_ms)
 
 
-def spoiled_gradient_echo(proton_density, t1_ms, t2star_ms, tr_ms, te_ms, flip_deg):
+def spoiled_gradient_echo(
+    proton_density: Values, t1_ms: Values, t2star_ms: Values, tr_ms: Values, te_ms: Values, flip_deg: Values
+) -> np.ndarray:
     """Spoiled gradient echo (Ernst): ``PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-TE/T2*)``."""
     flip = np.deg2rad(flip_deg)
     e1 = np.exp(-tr_ms / t1_ms)
     return proton_density * np.sin(flip) * (1 - e1) / (1 - np.cos(flip) * e1) * np.exp(-te_ms / t2star_ms)
 
 
-def inversion_recovery(proton_density, t1_ms, t2_ms, tr_ms, te_ms, ti_ms):
+def inversion_recovery(
+    proton_density: Values, t1_ms: Values, t2_ms: Values, tr_ms: Values, te_ms: Values, ti_ms: Values
+) -> np.ndarray:
     """Magnitude inversion recovery spin echo: ``PD |1 - 2 exp(-TI/T1) + exp(-TR/T1)| exp(-TE/T2)``."""
     longitudinal = 1 - 2 * np.exp(-ti_ms / t1_ms) + np.exp(-tr_ms / t1_ms)
     return proton_density * np.abs(longitudinal) * np.exp(-te_ms / t2_ms)
 
 
-def balanced_ssfp(proton_density, t1_ms, t2_ms, tr_ms, te_ms, flip_deg):
+def balanced_ssfp(
+    proton_density: Values, t1_ms: Values, t2_ms: Values, tr_ms: Values, te_ms: Values, flip_deg: Values
+) -> np.ndarray:
     """Balanced SSFP on resonance: ``PD sin(a) (1 - E1) / (1 - (E1 - E2) cos(a) - E1 E2) exp(-TE/T2)``."""
     flip = np.deg2rad(flip_deg)
     e1, e2 = np.exp(-tr_ms / t1_ms), np.exp(-tr_ms / t2_ms)
@@ -92,7 +102,9 @@ def sample_sequence(rng: np.random.Generator) -> Sequence:
     return Sequence(name, protocol.kind, field_t, tr_ms, te_ms, ti_ms, flip_deg, fat_suppressed)
 
 
-def sequence_signal(sequence: Sequence, proton_density, t1_ms, t2_ms) -> np.ndarray:
+def sequence_signal(
+    sequence: Sequence, proton_density: np.ndarray, t1_ms: np.ndarray, t2_ms: np.ndarray
+) -> np.ndarray:
     """Signal of tissues under a sequence. T2* is approximated: 1/T2* = 1/T2 + field / (150 ms T).
 
     Args:

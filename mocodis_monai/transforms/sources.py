@@ -1,5 +1,7 @@
 """From a record to an image: phantoms, slices of volumes, and random contrast for real slices."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -147,7 +149,7 @@ class RandContrastd(RandomizableTransform, MapTransform):
         self.contrast = RandContrast(prob=1.0)
         self.contrast.set_random_state(state=self.R)
 
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandContrastd:
         super().set_random_state(seed, state)
         self.contrast.set_random_state(state=self.R)
         return self
