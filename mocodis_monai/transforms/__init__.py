@@ -5,7 +5,14 @@ honoured). The physics they apply lives in :mod:`mocodis_monai.motion`.
 """
 
 from .kspace_motion import KSpaceMotion, MotionSample
-from .kspace_motiond import RandKSpaceMotionD, RandKSpaceMotiond, RandKSpaceMotionDict
+from .kspace_motiond import (
+    KSpaceMotionD,
+    KSpaceMotiond,
+    KSpaceMotionDict,
+    RandKSpaceMotionD,
+    RandKSpaceMotiond,
+    RandKSpaceMotionDict,
+)
 from .lesions import RandLesionsd
 from .noise import RandThermalNoised
 from .rand_kspace_motion import OutOfReachError, RandKSpaceMotion
@@ -19,6 +26,9 @@ from .zero_fill import RandZeroFilld
 __all__ = [
     "EchoTrain",
     "KSpaceMotion",
+    "KSpaceMotionD",
+    "KSpaceMotionDict",
+    "KSpaceMotiond",
     "LoadSourced",
     "LoadVolumed",
     "MotionSample",

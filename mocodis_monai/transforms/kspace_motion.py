@@ -157,6 +157,11 @@ class KSpaceMotion(IrreversibleMotion):
         motion = from_numbers(numbers) if "modes" in numbers else _rigid(numbers)
         return cls.from_scan(motion, Scan.from_numbers(scan), spacing_mm, metadata["family"])
 
+    def numbered(self, image_number: int) -> KSpaceMotion:
+        """The same motion for another of several images that are acquired during it: with noise of its own."""
+        scan = self.scan._replace(image_number=image_number)
+        return self.from_scan(self.trajectory, scan, self.spacing_mm, self.family)
+
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the moved image, ``(C, H, W)`` or ``(C, H, W, D)`` as the input."""
         return self.simulate(img).image

@@ -1,8 +1,8 @@
-"""Dictionary version of the random motion transform."""
+"""Dictionary versions of the motion transforms."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,84 @@ from monai.utils.misc import ensure_tuple
 
 from mocodis_monai.motion import LINE_ORDERS, RIGID_FAMILIES
 
-from .kspace_motion import IrreversibleMotion
+from .kspace_motion import IrreversibleMotion, KSpaceMotion, MotionSample
 from .rand_kspace_motion import RandKSpaceMotion
 
-__all__ = ["RandKSpaceMotionD", "RandKSpaceMotionDict", "RandKSpaceMotiond"]
+__all__ = [
+    "KSpaceMotionD",
+    "KSpaceMotionDict",
+    "KSpaceMotiond",
+    "RandKSpaceMotionD",
+    "RandKSpaceMotionDict",
+    "RandKSpaceMotiond",
+]
 
 
-class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion):
+class _MotionMap(MapTransform, IrreversibleMotion):
+    """Base: one motion for the images of several keys, and where their targets and scores go."""
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        target_keys: KeysCollection | None,
+        displacement_keys: KeysCollection | None,
+        allow_missing_keys: bool,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.target_keys = _one_per_key("target_keys", target_keys, self.keys)
+        self.displacement_keys = _one_per_key("displacement_keys", displacement_keys, self.keys)
+
+    def _together(self, d: dict[Hashable, Any]) -> list[tuple[Hashable, Hashable | None, Hashable | None]]:
+        """Key, target key and displacement key of the images that are there."""
+        return list(self.key_iterator(d, self.target_keys, self.displacement_keys))
+
+    def _acquire(self, d: dict[Hashable, Any], simulate: Callable[[Any, bool, int], MotionSample]) -> None:
+        """Put into ``d`` what ``simulate(image, with_target, image_number)`` makes of its images."""
+        for number, (key, target_key, displacement_key) in enumerate(self._together(d)):
+            sample = simulate(d[key], target_key is not None, number)
+            d[key] = sample.image
+            if sample.target is not None:
+                d[target_key] = sample.target
+            if displacement_key is not None:
+                d[displacement_key] = torch.tensor(sample.metadata["displacement_mm"], dtype=torch.float32)
+
+
+class KSpaceMotiond(_MotionMap):
+    """Dictionary version of :class:`KSpaceMotion`; all keys are acquired during the same motion.
+
+    With the metadata of the first image that a :class:`RandKSpaceMotiond` moved it makes the whole sample again, bit
+    for bit, if the images have one voxel size: ``KSpaceMotiond(keys, KSpaceMotion.from_metadata(metadata))``.
+
+    Args:
+        keys, target_keys, displacement_keys, allow_missing_keys: see :class:`RandKSpaceMotiond`.
+        motion: the motion, and how it is acquired. Noise is each key's own.
+
+    Raises:
+        ValueError: not one target or displacement key for each key; when called, what :class:`KSpaceMotion` refuses.
+    """
+
+    backend = KSpaceMotion.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        motion: KSpaceMotion,
+        *,
+        target_keys: KeysCollection | None = None,
+        displacement_keys: KeysCollection | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, target_keys, displacement_keys, allow_missing_keys)
+        self.motion = motion
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Return a copy of the dictionary with moved images, and targets and scores where keys were given."""
+        d = dict(data)
+        self._acquire(d, lambda image, with_target, number: self.motion.numbered(number).simulate(image, with_target))
+        return d
+
+
+class RandKSpaceMotiond(RandomizableTransform, _MotionMap):
     """Dictionary version of :class:`RandKSpaceMotion`; all keys are acquired during the same motion.
 
     The motion is drawn for the first key: its number of lines, and its spectrum for the score. It is the same along
@@ -57,9 +128,7 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
         allow_missing_keys: bool = False,
         **options: Any,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.target_keys = _one_per_key("target_keys", target_keys, self.keys)
-        self.displacement_keys = _one_per_key("displacement_keys", displacement_keys, self.keys)
+        _MotionMap.__init__(self, keys, target_keys, displacement_keys, allow_missing_keys)
         self.rand_motion = RandKSpaceMotion(
             prob, families, displacement_mm, phase_encode_axis, num_shots, line_orders, **options
         )
@@ -76,18 +145,15 @@ class RandKSpaceMotiond(RandomizableTransform, MapTransform, IrreversibleMotion)
         """Return a copy of the dictionary with moved images, and targets and scores where keys were given."""
         d = dict(data)
         self.rand_motion.prob = self.prob  # a schedule may have changed it
-        together = list(self.key_iterator(d, self.target_keys, self.displacement_keys))
+        together = self._together(d)
         if together:  # the first image that shows something tells how far the motion reaches
             shown = (d[key] for key, _, _ in together if bool((d[key] != 0).any()))
             self.rand_motion.randomize(next(shown, d[together[0][0]]))
-        for number, (key, target_key, displacement_key) in enumerate(together):
-            sample = self.rand_motion.simulate(d[key], target_key is not None, randomize=False, image_number=number)
-            d[key] = sample.image
-            if sample.target is not None:
-                d[target_key] = sample.target
-            if displacement_key is not None:
-                d[displacement_key] = torch.tensor(sample.metadata["displacement_mm"], dtype=torch.float32)
+        self._acquire(d, self._simulate)
         return d
+
+    def _simulate(self, image: NdarrayOrTensor, with_target: bool, number: int) -> MotionSample:
+        return self.rand_motion.simulate(image, with_target, randomize=False, image_number=number)
 
 
 def _one_per_key(
@@ -104,4 +170,5 @@ def _one_per_key(
     return values
 
 
+KSpaceMotionD = KSpaceMotionDict = KSpaceMotiond
 RandKSpaceMotionD = RandKSpaceMotionDict = RandKSpaceMotiond

@@ -209,8 +209,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         if randomize:
             self.randomize(image)
         if self.motion is not None:
-            self.motion.scan = self.motion.scan._replace(image_number=image_number)
-            return self.motion.simulate(image, with_target)
+            return self.motion.numbered(image_number).simulate(image, with_target)
         # Those too that do not move: better refused at once than on the day that one moves.
         named = [axis for axes in self.phase_encode_axis or () for axis in as_axes(axes)]
         check_channel_first(image, image.ndim - 1, named)

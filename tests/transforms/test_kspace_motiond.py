@@ -1,4 +1,4 @@
-"""RandKSpaceMotiond: one motion for all keys, targets, scores, Compose and the data loader."""
+"""RandKSpaceMotiond and KSpaceMotiond: one motion for all keys, targets, scores, Compose and the data loader."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,14 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch, get_track_meta, set_track_meta
 from monai.transforms import Compose, EnsureTyped
 
-from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, RandKSpaceMotiond
+from mocodis_monai.transforms import (
+    KSpaceMotion,
+    KSpaceMotionD,
+    KSpaceMotiond,
+    KSpaceMotionDict,
+    RandKSpaceMotion,
+    RandKSpaceMotiond,
+)
 
 
 def blob(offset=0.2):
@@ -121,3 +128,28 @@ def test_without_tracked_metadata_the_voxel_size_still_counts(prob):
     for key in ("image", "target"):
         assert not isinstance(without[key], MetaTensor)
         assert torch.equal(without[key], with_metadata[key].as_tensor())
+
+
+@pytest.mark.parametrize("options", [{}, {"receiver": {"num_coils": 2, "phase_rad": 0.5, "noise_std": 0.01}}])
+def test_the_metadata_of_the_first_image_make_the_whole_sample_again(options):
+    names = {"target_keys": ("t", "u"), "displacement_keys": ("d", "e")}
+    data = {"image": blob(), "other": 2 * blob(-0.1), "name": "a"}
+    moved = RandKSpaceMotiond(("image", "other"), 1.0, **names, **options).set_random_state(1)(data)
+    motion = KSpaceMotion.from_metadata(moved["image"].meta["motion"])
+    replay = KSpaceMotiond(("image", "other"), motion, **names)
+    for _ in range(2):  # a second time too: it keeps no state
+        again = replay(data)
+        assert set(again) == set(moved) and again["name"] == "a"
+        assert all(torch.equal(again[key], moved[key]) for key in ("image", "other", "t", "u", "d", "e"))
+        assert all(again[key].meta["motion"] == moved[key].meta["motion"] for key in ("image", "other"))
+
+
+def test_a_given_motion_needs_no_targets_and_leaves_out_missing_keys():
+    motion = RandKSpaceMotion(1.0).set_random_state(0)
+    motion.randomize(blob())
+    moved = KSpaceMotionD(("image", "missing"), motion.motion, allow_missing_keys=True)({"image": blob()})
+    assert set(moved) == {"image"} and torch.equal(moved["image"], motion.motion(blob()))
+    with pytest.raises(ValueError, match="target_keys: got"):
+        KSpaceMotionDict(("image", "other"), motion.motion, target_keys="t")
+    with pytest.raises(RuntimeError, match="KSpaceMotiond cannot be inverted"):
+        KSpaceMotiond("image", motion.motion).inverse(moved)
