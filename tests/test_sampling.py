@@ -4,36 +4,87 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
+from monai.transforms import Compose, OneOf, RandFlipd, RandRotate90d, RandScaleIntensityd
 
 from mocodis_monai import sampling
 from mocodis_monai.data.records import phantom_records
 from mocodis_monai.errors import InputError
 from mocodis_monai.sampling import EpochSampler, FixedDataset, KeptDataset, SeededDataset
-from mocodis_monai.transforms import LoadSourced, RandContrastd, RandKSpaceMotiond, RandLayersd, RandTextured
+from mocodis_monai.transforms import (
+    LoadSourced,
+    RandContrastd,
+    RandKSpaceMotiond,
+    RandLayersd,
+    RandLesionsd,
+    RandTextured,
+    RandThermalNoised,
+    RandZeroFilld,
+)
+
+TRAIN = Path(__file__).parents[1] / "bundle" / "configs" / "train.yaml"
 
 
 def pipeline() -> Compose:
-    """Every random transform of train.yaml."""
+    """Every random transform of train.yaml, on one anatomy instead of two."""
+    motion = {"target_keys": "target", "prob": 0.9, "displacement_mm": (0.3, 4.0)}
+    receiver = {"phase_rad": 0.7, "noise_std": 0.01}
     return Compose(
         [
             LoadSourced("image"),
             RandContrastd("image", prob=0.5),
             RandTextured("image", prob=0.5),
             RandLayersd("image", prob=0.5),
-            RandFlipd("image", prob=0.5, spatial_axis=0),
-            RandKSpaceMotiond("image", target_keys="target", prob=0.9, displacement_mm=(0.3, 4.0)),
+            RandLesionsd("image", prob=0.5),
+            RandZeroFilld("image", prob=0.5),
+            OneOf([RandKSpaceMotiond("image", **motion), RandKSpaceMotiond("image", **motion, receiver=receiver)]),
+            RandFlipd(["image", "target"], prob=0.5, spatial_axis=0),
+            RandFlipd(["image", "target"], prob=0.5, spatial_axis=1),
+            RandRotate90d(["image", "target"], prob=0.5),
             RandScaleIntensityd(["image", "target"], factors=0.2, prob=0.5),
+            RandThermalNoised(["image", "target"], prob=0.5),
         ]
     )
+
+
+def configured(config: Any, train: dict) -> Iterator[str]:
+    """Class names of a transform of ``train`` and of those in it, references followed; the partner's are left out."""
+    if isinstance(config, str):
+        config = train[config.removeprefix("@train#")]
+    keys = config.get("keys", "")
+    if (keys if isinstance(keys, str) else keys[0]).startswith("partner"):
+        return
+    yield config["_target_"].split(".")[-1]
+    for part in config.get("transforms", []):
+        yield from configured(part, train)
+
+
+def made(transform: Any) -> Iterator[str]:
+    """Class names of a transform and of those in it."""
+    yield type(transform).__name__
+    for part in getattr(transform, "transforms", []):
+        yield from made(part)
+
+
+def random_ones(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith("Rand") or name == "OneOf"]
+
+
+def test_the_pipeline_has_every_random_transform_of_the_training_in_its_order():
+    train = yaml.safe_load(TRAIN.read_text())["train"]
+    names = [name for part in ("simulating", "preprocessing") for name in configured(train[part], train)]
+    assert random_ones(made(pipeline())) == random_ones(names)
 
 
 def seeded(seed: int = 0) -> SeededDataset:
