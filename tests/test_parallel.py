@@ -26,8 +26,9 @@ from mocodis_monai.parallel import (
 )
 
 SCRIPT = Path(__file__).with_name("shared_training.py")
-ROUNDING = 1e-4
-"""Relative. Sums of two halves round differently from the sum of the whole; 18 steps made 7e-6 of it."""
+ROUNDING, GROWN = 1e-5, 1e-3
+"""Relative. Sums of two halves round differently from the sum of the whole: by 2e-7 over the 12 steps of the codes. The
+correction's steps let it grow, by the processor to 7e-6 or 2e-4 after six."""
 
 
 def train(folder: Path, *launcher: str) -> list[dict]:
@@ -71,7 +72,8 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_same_global_batch(alo
     for result in two:
         assert result["placed"] == alone["placed"]
         for curve in ("losses", "nats"):
-            assert result[curve] == pytest.approx(alone[curve], rel=ROUNDING)
+            assert result[curve] == pytest.approx(alone[curve], rel=GROWN)
+        assert result["losses"][:12] == pytest.approx(alone["losses"][:12], rel=ROUNDING)
 
 
 @pytest.mark.slow
