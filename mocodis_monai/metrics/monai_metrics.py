@@ -23,17 +23,22 @@ class _ImageMetric(CumulativeIterationMetric):
         """Mean over all images seen since the last reset for which the measure is defined.
 
         Raises:
-            ValueError: another reduction than the mean.
+            ValueError: another reduction than the mean, or no image came.
         """
         if reduction not in (None, "mean"):
             raise ValueError(f"reduction: got {reduction!r}; allowed is 'mean', or None for the same.")
-        return self.get_buffer().nanmean()
+        values = self.get_buffer()
+        if values is None:
+            raise ValueError("no image came since the start or the last reset. Measure one first.")
+        return values.nanmean()
 
 
 class _ForegroundMetric(_ImageMetric):
-    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values, ValueError for other shapes.
+    """Base of the metrics over pairs (B, 1, *spatial): (B, 1) values.
 
-    Of a target without a foreground, such as an empty slice, the value is NaN.
+    Of a target without a foreground or a scale, such as a slice with a pixel or two, the value is NaN, and the mean is
+    taken over the others. A prediction that is not finite is refused: left out it would flatter the mean. ValueError
+    for that, and for other shapes.
     """
 
     @staticmethod
@@ -45,6 +50,8 @@ class _ForegroundMetric(_ImageMetric):
         if y is None or y_pred.shape != y.shape or y_pred.shape[1] != 1:
             got = "no target" if y is None else f"target {tuple(y.shape)}"
             raise ValueError(f"got prediction {tuple(y_pred.shape)} and {got}; both need one shape (B, 1, *spatial).")
+        if not (finite := y_pred.isfinite().flatten(1).all(1)).all():
+            raise ValueError(f"image {int((~finite).nonzero()[0])} of the batch holds NaN or infinite values.")
         values = [
             self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
             if (clean > 0).any()

@@ -16,9 +16,12 @@ VIF_NOISE = 2.0
 
 
 def percentile_scaled(image: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``image`` on the scale on which the target's 1st and 99.9th percentile are 0 and 1."""
+    """``image`` on the scale on which the target's 1st and 99.9th percentile are 0 and 1.
+
+    NaN where both are the same, as in a slice of air with a pixel or two: it has no scale.
+    """
     low, high = np.percentile(target, (1, 99.9))
-    return ((image - low) / max(high - low, np.finfo(np.float32).tiny)).astype(np.float32)
+    return ((image - low) / (high - low if high > low else np.nan)).astype(np.float32)
 
 
 def foreground_ssim(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -66,7 +69,7 @@ def foreground_nmse(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> 
     if not mask.any():
         return float("nan")
     image, target = (percentile_scaled(part, target)[mask].astype(np.float64) for part in (image, target))
-    return float(np.square(image - target).sum() / max(np.square(target).sum(), np.finfo(np.float64).tiny))
+    return float(np.square(image - target).sum() / np.square(target).sum())
 
 
 def foreground_vif(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:

@@ -39,6 +39,12 @@ class _MotionMap(MapTransform, IrreversibleMotion):
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.target_keys = _one_per_key("target_keys", target_keys, self.keys)
         self.displacement_keys = _one_per_key("displacement_keys", displacement_keys, self.keys)
+        named = [key for key in (*self.keys, *self.target_keys, *self.displacement_keys) if key is not None]
+        if twice := {key for key in named if named.count(key) > 1}:
+            raise ValueError(
+                f"keys, target_keys and displacement_keys: {sorted(map(str, twice))} stand there twice, and one result "
+                "would take the other's place. Give each a key of its own."
+            )
 
     def _together(self, d: dict[Hashable, Any]) -> list[tuple[Hashable, Hashable | None, Hashable | None]]:
         """Key, target key and displacement key of the images that are there."""
@@ -66,7 +72,8 @@ class KSpaceMotiond(_MotionMap):
         motion: the motion, and how it is acquired. Noise is each key's own.
 
     Raises:
-        ValueError: not one target or displacement key for each key; when called, what :class:`KSpaceMotion` refuses.
+        ValueError: not one target or displacement key for each key, or a key twice; when called, what
+            :class:`KSpaceMotion` refuses.
     """
 
     backend = KSpaceMotion.backend
@@ -108,7 +115,8 @@ class RandKSpaceMotiond(RandomizableTransform, _MotionMap):
     Images are ``(C, H, W)`` or ``(C, H, W, D)``, targets have the same shape.
 
     Raises:
-        ValueError: not one target or displacement key for each key; whatever :class:`RandKSpaceMotion` refuses.
+        ValueError: not one target or displacement key for each key, or a key twice; whatever
+            :class:`RandKSpaceMotion` refuses.
     """
 
     backend = RandKSpaceMotion.backend

@@ -10,6 +10,7 @@ import torch
 from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, ResizeWithPadOrCrop
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from scipy.interpolate import PchipInterpolator
 
@@ -118,20 +119,22 @@ class RandContrast(RandomizableTransform):
             levels = np.sort(levels)[:: 1 if order == 0 else -1]
         self.values = np.array([0.0, BACKGROUND / 2, *levels])
 
-    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
-        """The image with its intensities remapped, again on the foreground scale.
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
+        """The image with its intensities remapped, again on the foreground scale; it keeps type and metadata.
+
+        An empty image stays as it is, and so does every image by chance.
 
         Raises:
             ValueError: the image has another scale.
         """
-        image = torch.as_tensor(img)
         if randomize:
             self.randomize()
-        if not self._do_transform:
-            return image
-        check_scaled(image, _WITHIN)
-        remapped = remap_intensities(image, self.values)
-        return remapped / foreground_scale(remapped)
+        plain = convert_to_tensor(img, dtype=torch.float32, track_meta=False).detach()
+        if not self._do_transform or not plain.any():
+            return img
+        check_scaled(plain, _WITHIN)
+        remapped = remap_intensities(plain, self.values)
+        return convert_to_dst_type(remapped / foreground_scale(remapped), img)[0]
 
 
 class RandContrastd(RandomizableTransform, MapTransform):
@@ -167,11 +170,7 @@ class RandContrastd(RandomizableTransform, MapTransform):
 
 
 def remap_intensities(image: torch.Tensor, values: np.ndarray) -> torch.Tensor:
-    """Apply the PCHIP curve through ``values`` at ``KNOTS``, constant past the last; float32, with the metadata."""
+    """Apply the PCHIP curve through ``values`` at ``KNOTS``, constant past the last, to a plain float32 image."""
     positions = np.linspace(KNOTS[0], KNOTS[-1], CURVE_SAMPLES)
     curve = PchipInterpolator(KNOTS, values)(positions)
-    plain = image.detach().as_subclass(torch.Tensor).cpu().numpy()
-    remapped = torch.from_numpy(np.interp(plain, positions, curve).astype(np.float32)).to(image.device)
-    if isinstance(image, MetaTensor):
-        return MetaTensor(remapped, meta=image.meta, applied_operations=image.applied_operations)
-    return remapped
+    return torch.from_numpy(np.interp(image.cpu().numpy(), positions, curve).astype(np.float32)).to(image.device)

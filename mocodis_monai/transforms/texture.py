@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
 from mocodis_monai.data.intensity import WITHIN, check_scaled
@@ -84,7 +85,7 @@ class RandTextured(RandomizableTransform, MapTransform):
             self.texture = _Texture(strength, exponent, self.R.randint(len(_SHAPES)), self.R.randint(2**31))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give the images of ``keys`` their texture; what would fall below zero is zero.
+        """Give the images of ``keys`` their texture; they keep type and metadata, and what falls below zero is zero.
 
         Raises:
             ValueError: an image has another spatial shape than the first.
@@ -96,9 +97,9 @@ class RandTextured(RandomizableTransform, MapTransform):
             return textured
         factor = self.texture.factor(tuple(first.shape[1:]))
         for key in self.key_iterator(textured):
-            image = torch.as_tensor(textured[key])
-            check_as_first(key, "spatial shape", image.shape[1:], factor.shape)
-            textured[key] = image * factor.to(image.device)
+            plain = convert_to_tensor(textured[key], dtype=torch.float32, track_meta=False)
+            check_as_first(key, "spatial shape", plain.shape[1:], factor.shape)
+            textured[key] = convert_to_dst_type(plain * factor.to(plain.device), textured[key])[0]
         return textured
 
 
@@ -128,7 +129,7 @@ class RandLayersd(RandomizableTransform, MapTransform):
             self.layers = _Layers(*drawn)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give the images of ``keys`` their layers.
+        """Give the images of ``keys`` their layers; they keep type and metadata.
 
         Raises:
             ValueError: an image is on another scale.
@@ -139,11 +140,12 @@ class RandLayersd(RandomizableTransform, MapTransform):
             return layered
         blur_px, turns, depth, phase = self.layers
         for key in self.key_iterator(layered):
-            image = torch.as_tensor(layered[key]).detach()
-            check_scaled(image, WITHIN)
-            plain = image.as_subclass(torch.Tensor).cpu().numpy()
-            soft = torch.from_numpy(gaussian_filter(plain, (0, *[blur_px] * (plain.ndim - 1)))).to(image.device)
-            layered[key] = image * (1 + depth * torch.sin(2 * torch.pi * turns * soft + phase))
+            plain = convert_to_tensor(layered[key], dtype=torch.float32, track_meta=False)
+            check_scaled(plain, WITHIN)
+            blurred = gaussian_filter(plain.detach().cpu().numpy(), (0, *[blur_px] * (plain.ndim - 1)))
+            soft = torch.from_numpy(blurred).to(plain.device)
+            layer = 1 + depth * torch.sin(2 * torch.pi * turns * soft + phase)
+            layered[key] = convert_to_dst_type(plain * layer, layered[key])[0]
         return layered
 
 

@@ -150,6 +150,29 @@ def test_without_a_foreground_no_measure_exists(measure, images):
     assert np.isnan(measure(image, clean, np.zeros_like(mask)))
 
 
+@pytest.mark.parametrize("metric", [ForegroundNMSE, ForegroundPSNR, ForegroundSSIM, ForegroundVIF])
+def test_a_target_that_has_no_scale_has_no_value_and_does_not_enter_the_mean(metric, images):
+    image, clean, _ = images
+    sliver = np.zeros_like(clean)
+    sliver[10, 10:13] = 1  # less than a thousandth of the pixels
+    prediction, target = (torch.from_numpy(np.stack([a, b])[:, None]) for a, b in ((image, image), (clean, sliver)))
+    running = metric()
+    values = running(prediction, target)
+    assert values.isnan().flatten().tolist() == [False, True]
+    assert running.aggregate() == values[0]
+
+
+@pytest.mark.parametrize("metric", [ForegroundNMSE, ForegroundPSNR, ForegroundSSIM, ForegroundVIF, ForegroundAES])
+def test_a_prediction_that_is_not_finite_is_refused_and_so_is_a_mean_of_nothing(metric, images):
+    prediction = torch.from_numpy(np.stack([images[0], images[1]])[:, None])
+    prediction[1, 0, 3, 3] = torch.nan
+    running = metric()
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        running(prediction, torch.from_numpy(np.stack([images[1]] * 2)[:, None]))
+    with pytest.raises(ValueError, match="no image came"):
+        metric().aggregate()
+
+
 def test_edges_are_those_of_one_channel():
     with pytest.raises(ValueError, match=r"need the shape \(B, 1, \*spatial\)"):
         ForegroundAES()(torch.rand(1, 2, 16, 16))

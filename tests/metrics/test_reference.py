@@ -113,7 +113,6 @@ def test_the_scale_is_that_of_the_target(images):
     scaled = percentile_scaled(image, clean)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled * (high - low) + low, image, atol=1e-6)
-    assert np.isfinite(percentile_scaled(np.ones((4, 4)), np.ones((4, 4)))).all()
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,9 @@ def test_a_band_a_score_and_a_range_are_ranges():
     for name, (low, high) in bands.items():  # off the ends by as much as a score may be missed
         assert displacement_range(name) == pytest.approx((low * 1.01, high * 0.99))
     assert displacement_range(3) == (3.0, 3.0)
-    assert displacement_range([0.5, 2]) == (0.5, 2.0)
+    for numbers in ([0.5, 2], np.array([0.5, 2]), torch.tensor([0.5, 2])):
+        assert displacement_range(numbers) == (0.5, 2.0)
+    assert displacement_range(np.float64(0.3)) == (0.3, 0.3)
     for low, high in (displacement_range(name) for name in ("mild", "moderate", "severe", "extreme")):
         assert band_of(low + 1e-6) == band_of(high - 1e-6)
     for bad in ("strong", -1, math.nan, math.inf, (2, 1), (1, 2, 3)):

@@ -34,6 +34,12 @@ def test_keys_share_one_motion_and_the_rest_is_left_alone():
     assert torch.equal(moved["image"].affine, blob().affine)
 
 
+@pytest.mark.parametrize("named", [{"target_keys": "image"}, {"target_keys": "t", "displacement_keys": "t"}])
+def test_a_key_for_two_things_is_refused(named):
+    with pytest.raises(ValueError, match="twice"):
+        RandKSpaceMotiond("image", **named)
+
+
 def test_target_and_score_are_those_of_the_array_version():
     image = blob()
     move = RandKSpaceMotiond("image", 1.0, target_keys="target", displacement_keys="displacement")

@@ -116,9 +116,14 @@ def test_dictionary_version_uses_one_curve_for_all_keys_and_keeps_the_metadata()
 def test_contrast_of_an_array_is_that_of_the_tensor_and_another_scale_is_refused():
     image = make_phantom("head", 2).image
     seen, array = (RandContrast(1.0).set_random_state(0)(kind) for kind in (image, image.numpy()))
-    assert torch.equal(seen, array)
+    assert isinstance(array, np.ndarray) and np.array_equal(seen, array)
     with pytest.raises(ValueError, match=r"reaches up to 1\d{3}.*; allowed is about 1"):
         RandContrast(1.0)(1000 * image)
+
+
+def test_an_empty_image_keeps_its_contrast():
+    empty = torch.zeros(1, 8, 8)
+    assert torch.equal(RandContrast(1.0).set_random_state(0)(empty), empty)
 
 
 def test_contrast_at_probability_zero_is_the_input():

@@ -68,8 +68,14 @@ def test_same_seed_same_sample_and_all_keys_alike(kind):
 @pytest.mark.parametrize("kind", [RandTextured, RandLayersd])
 def test_an_array_gives_what_its_tensor_gives(kind):
     image = np.random.default_rng(0).random((1, 20, 18), dtype=np.float32)
-    made = [kind("a", prob=1.0).set_random_state(0)({"a": one})["a"] for one in (image, torch.from_numpy(image))]
-    assert torch.equal(torch.as_tensor(made[0]), made[1])
+    turned = np.ascontiguousarray(image[:, ::-1])[:, ::-1]  # negative strides
+    kinds = (image, turned, image.astype(np.float64), torch.from_numpy(image))
+    made = [kind("a", prob=1.0).set_random_state(0)({"a": one})["a"] for one in kinds]
+    for one, result in zip(kinds, made, strict=True):  # as the input, struck or not: a batch holds both
+        assert type(result) is type(one) and result.dtype == one.dtype
+        assert np.array_equal(result, made[-1])
+    half = kind("a", prob=1.0).set_random_state(0)({"a": torch.from_numpy(image).half()})["a"]
+    torch.testing.assert_close(half, made[-1].half(), atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("kind", [RandTextured, RandLayersd])
