@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mocodis_monai.ledger import FILE_NAME, Ledger
+from mocodis_monai.correct.ledger import FILE_NAME, Ledger
 
 SIZES = (1_000, 10_000, 100_000)
 PUTS = 100

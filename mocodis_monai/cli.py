@@ -149,8 +149,8 @@ def correct(
     if picture and no_picture:
         raise typer.BadParameter("not together with --no-picture", param_hint="--picture")
 
-    from mocodis_monai.correct_run import Request, run_correction
-    from mocodis_monai.correction import Settings
+    from mocodis_monai.correct.correction import Settings
+    from mocodis_monai.correct.run import Request, run_correction
 
     settings = Settings(
         fidelity=fidelity,

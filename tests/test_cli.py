@@ -48,8 +48,8 @@ def fake_load_corrector(weights=None, device="cpu"):
 
 @pytest.fixture
 def fake_network(monkeypatch):
-    monkeypatch.setattr("mocodis_monai.correction.VolumeCorrector", FakeCorrector)
-    monkeypatch.setattr("mocodis_monai.correct_run.load_corrector", fake_load_corrector)
+    monkeypatch.setattr("mocodis_monai.correct.correction.VolumeCorrector", FakeCorrector)
+    monkeypatch.setattr("mocodis_monai.correct.run.load_corrector", fake_load_corrector)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_a_failure_on_the_last_output_takes_back_the_others(scan, tmp_path, monk
     def no_space(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mocodis_monai.correction.save_comparison", no_space)
+    monkeypatch.setattr("mocodis_monai.correct.correction.save_comparison", no_space)
     assert mocodis(monkeypatch, "correct", scan, tmp_path / "out.nii.gz") == 1
     assert "No space left" in capsys.readouterr().err
     assert names(tmp_path) == []

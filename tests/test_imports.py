@@ -24,14 +24,12 @@ LAYERS = [
     {"release"},
     {"sampling", "parallel", "losses", "optimizers", "inferers", "metrics", "engines", "handlers"},
     {"evaluation", "report", "gallery", "simulation"},
-    {"scans", "ledger", "averaging"},
-    {"correction"},
-    {"batch"},
-    {"cohort", "console", "run_report"},
-    {"correct_run"},
+    {"averaging", "correct"},
     {"export", "label_app"},
     {"cli"},
 ]
+# The same inside ``correct``.
+CORRECT = [{"ledger"}, {"scans"}, {"correction"}, {"batch"}, {"processes", "console", "run_report"}, {"run"}]
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
 MAX_LINES = 320
 
@@ -74,6 +72,17 @@ def test_imports_run_one_way(path):
         return
     upward = {part for part in own_parts(path) if layer(part) > layer(own)}
     assert not upward, f"{own} stands below {upward}"
+
+
+def test_the_modules_of_a_correction_import_one_way():
+    below: set[str] = set()
+    for names in CORRECT:
+        for name in names:
+            used = imported(PACKAGE / "correct" / f"{name}.py")
+            parts = {dotted.split(".")[2] for dotted in used if dotted.startswith("mocodis_monai.correct.")}
+            assert parts <= below, f"{name} may import {below}"
+        below |= names
+    assert below == {path.stem for path in (PACKAGE / "correct").glob("*.py")} - {"__init__"}
 
 
 def test_no_parts_need_each_other_in_a_circle():

@@ -1,5 +1,5 @@
-"""The command with a small network, as in tests/batch."""
+"""The command with a small network, as in tests/correct."""
 
-from tests.batch.conftest import correct, network
+from tests.correct.conftest import correct, network
 
 __all__ = ["correct", "network"]

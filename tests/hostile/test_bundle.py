@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from mocodis_monai import cli, release
 from mocodis_monai.errors import InputError
-from tests.batch.conftest import save_head
+from tests.correct.conftest import save_head
 from tests.hostile.test_nifti import contents
 
 MARK = "MOCODIS_TEST_CODE_RAN"

@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from dicom_cases import PATIENT, edit, make_enhanced, make_series, needs_enhanced, stored_volume
 
-from tests.batch.conftest import head, records, save_head, tree
+from tests.correct.conftest import head, records, save_head, tree
 from tests.hostile.test_nifti import contents
 
 EVIL = "../../../evil"

@@ -10,7 +10,7 @@ import pytest
 
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
-from tests.batch.conftest import head, records
+from tests.correct.conftest import head, records
 from tests.hostile.nifti_files import BOMBS, OTHER_KINDS, UNFIT
 
 

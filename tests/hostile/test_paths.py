@@ -10,7 +10,7 @@ import pytest
 
 from mocodis_monai.data.folders import folders_in
 from mocodis_monai.errors import InputError
-from tests.batch.conftest import records, save_head, tree
+from tests.correct.conftest import records, save_head, tree
 from tests.data.dicom_cases import make_series, stored_volume
 
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from mocodis_monai import __version__
-from tests.batch.conftest import head, records
+from tests.correct.conftest import head, records
 from tests.data.dicom_cases import make_enhanced, make_series, needs_dciodvfy, needs_enhanced, validator_errors
 
 STORED = head((40, 36, 4)).astype(np.int64)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mocodis_monai import cli
-from mocodis_monai.ledger import NOT_A_SCAN
-from tests.batch.conftest import head, records, save_head, tree
+from mocodis_monai.correct.ledger import NOT_A_SCAN
+from tests.correct.conftest import head, records, save_head, tree
 from tests.data.dicom_cases import make_series
 
 STORED = head((40, 36, 4)).astype(np.int64)

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 from rich.console import Console
 
-from mocodis_monai import console
-from mocodis_monai.console import progress_bar, searching
+from mocodis_monai.correct import console
+from mocodis_monai.correct.console import progress_bar, searching
 
 
 def bar() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mocodis_monai.networks import MotionCorrector
-from tests.batch.conftest import records, save_head, tree
+from tests.correct.conftest import records, save_head, tree
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 PATIENCE_S = 300
@@ -24,7 +24,8 @@ import sys
 import time
 from pathlib import Path
 
-from mocodis_monai import batch, cli
+from mocodis_monai import cli
+from mocodis_monai.correct import batch
 
 attempt = batch._attempt
 count = 0

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from mocodis_monai import cli, correct_run
+from mocodis_monai import cli
+from mocodis_monai.correct import run as correct_run
 from mocodis_monai.networks import Correction
 from mocodis_monai.report import comparison
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from tests.batch.conftest import records, save_head, tree
-from tests.batch.killed_run import draw
+from tests.correct.conftest import records, save_head, tree
+from tests.correct.killed_run import draw
 from tests.data.dicom_cases import make_series, stored_volume
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
+from mocodis_monai.correct.ledger import FILE_NAME
 from mocodis_monai.data.bids import SUFFIXES, folders_beside, other_suffix
 from mocodis_monai.data.dicom import is_dicom, read_dicom
 from mocodis_monai.data.dicom_derived import check_output_dir, is_our_dicom, is_our_series, write_derived
@@ -21,7 +22,6 @@ from mocodis_monai.data.folders import folders_in, is_within
 from mocodis_monai.data.nifti import Volume, write_volume
 from mocodis_monai.data.nifti_kinds import CORRECTED_ALREADY, read_scanned
 from mocodis_monai.errors import InputError, NotAScanError
-from mocodis_monai.ledger import FILE_NAME
 
 __all__ = ["Image", "Scan", "find_scans", "read_scan"]
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from mocodis_monai.batch import Outcome
+from mocodis_monai.correct.batch import Outcome
+from mocodis_monai.correct.scans import Scan
 from mocodis_monai.distributed import device_of_process, join_processes, rank, world_size
-from mocodis_monai.scans import Scan
 
 __all__ = ["gather", "share_of", "together"]
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from mocodis_monai.batch import NUMBERS, Outcome
+from mocodis_monai.correct.batch import NUMBERS, Outcome
 from mocodis_monai.errors import printable
 
 __all__ = ["print_table", "progress_bar", "searching"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.batch.conftest import save_head, tree
+from tests.correct.conftest import save_head, tree
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 

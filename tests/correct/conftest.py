@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mocodis_monai import cli
-from mocodis_monai.ledger import LOCK_NAME
+from mocodis_monai.correct.ledger import LOCK_NAME
 
 
 def head(shape: tuple[int, int, int] = (40, 36, 3), seed: int = 0) -> np.ndarray:
@@ -73,7 +73,7 @@ def network(small_corrector, monkeypatch) -> torch.nn.Module:
     """A small network in place of the released one; every image is corrected in full."""
     small = small_corrector().eval()
     monkeypatch.setattr("mocodis_monai.networks.motion_corrector.no_harm_gate", torch.ones_like)
-    monkeypatch.setattr("mocodis_monai.correct_run.load_corrector", lambda weights, device: small)
+    monkeypatch.setattr("mocodis_monai.correct.run.load_corrector", lambda weights, device: small)
     return small
 
 

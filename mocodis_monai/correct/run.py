@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from mocodis_monai.batch import Outcome, correct_scans, kinds_of
-from mocodis_monai.cohort import gather, share_of, together
-from mocodis_monai.console import print_table, progress_bar, searching
-from mocodis_monai.correction import ScanCorrector, Settings, results_of
+from mocodis_monai.correct.batch import Outcome, correct_scans, kinds_of
+from mocodis_monai.correct.console import print_table, progress_bar, searching
+from mocodis_monai.correct.correction import ScanCorrector, Settings, results_of
+from mocodis_monai.correct.ledger import RESULTS, Ledger
+from mocodis_monai.correct.processes import gather, share_of, together
+from mocodis_monai.correct.run_report import save_run_report
+from mocodis_monai.correct.scans import Scan, find_scans
 from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
 from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import LEFT_ALONE
-from mocodis_monai.ledger import RESULTS, Ledger
 from mocodis_monai.precision import device_of
 from mocodis_monai.release import default_weights_path, load_corrector
-from mocodis_monai.run_report import save_run_report
-from mocodis_monai.scans import Scan, find_scans
 from mocodis_monai.transforms.volumes import make_output_dir
 
 __all__ = ["Request", "run_correction"]

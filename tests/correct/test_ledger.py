@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mocodis_monai.correct.ledger import Ledger
 from mocodis_monai.errors import InputError
-from mocodis_monai.ledger import Ledger
 
 FINGERPRINT = "0" * 64
 
@@ -29,7 +29,7 @@ def finished(folder: Path, name: str, fingerprint: str = FINGERPRINT) -> dict | 
 
 
 def test_threads_of_a_run_lose_nothing_of_each_other_without_file_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr("mocodis_monai.ledger.fcntl", None)  # as on Windows
+    monkeypatch.setattr("mocodis_monai.correct.ledger.fcntl", None)  # as on Windows
     ledger, names = Ledger(tmp_path), [f"{number}.nii" for number in range(60)]
     noted = {name: record(tmp_path, name) for name in names}
 

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RUN = """
 import sys, torch
-from mocodis_monai import cli, correct_run
+from mocodis_monai import cli
+from mocodis_monai.correct import run as correct_run
 from mocodis_monai.networks import Correction
 
 class Network(torch.nn.Module):  # takes no memory of its own

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from mocodis_monai import __version__
-from mocodis_monai.batch import NUMBERS, Outcome, kinds_of
+from mocodis_monai.correct.batch import NUMBERS, Outcome, kinds_of
 from mocodis_monai.data.files import staged
 from mocodis_monai.report.pages import page_template
 

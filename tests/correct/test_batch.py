@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from mocodis_monai import batch
-from tests.batch.conftest import records, save_head, tree
+from mocodis_monai.correct import batch
+from tests.correct.conftest import records, save_head, tree
 
 NAMES = ("a.nii.gz", "visit 2/b.nii", "visit 2/c.nii.gz")
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mocodis_monai.correction import ScanCorrector, is_our_result, results_of
+from mocodis_monai.correct.correction import ScanCorrector, is_our_result, results_of
+from mocodis_monai.correct.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
+from mocodis_monai.correct.scans import Scan
 from mocodis_monai.data.files import clear_leftovers
 from mocodis_monai.errors import InputError, NotAScanError
-from mocodis_monai.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
-from mocodis_monai.scans import Scan
 
 __all__ = ["NUMBERS", "Outcome", "correct_scans", "kinds_of"]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from mocodis_monai.ledger import LOCK_NAME, Ledger
-from tests.batch.conftest import records, save_head, tree
+from mocodis_monai.correct.ledger import LOCK_NAME, Ledger
+from tests.correct.conftest import records, save_head, tree
 
 fcntl = pytest.importorskip("fcntl", reason="without its locks, runs need folders of their own")
 SCRIPT = Path(__file__).with_name("two_runs.py")
