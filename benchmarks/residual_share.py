@@ -24,8 +24,8 @@ from matplotlib import cbook
 from monai.data import MetaTensor
 from tqdm import tqdm
 
+from mocodis_monai.data.files import stem
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
-from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.planes import THICK
 from mocodis_monai.data.records import phantom_records, slice_records
 from mocodis_monai.data.slices import read_canonical

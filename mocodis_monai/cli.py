@@ -222,8 +222,8 @@ def gallery(
     seed: int = typer.Option(0, min=0, max=2**32 - 1, help="The same seed gives the same motion."),
 ) -> None:
     """Show what the simulator does: families of motion by severity on a brain, an abdomen and a knee."""
+    from mocodis_monai.data.files import make_output_dir
     from mocodis_monai.gallery import save_gallery
-    from mocodis_monai.transforms.volumes import make_output_dir
 
     for path in save_gallery(make_output_dir(out), seed, progress=True):
         typer.echo(path)

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from nibabel.orientations import aff2axcodes
 from tqdm import tqdm
 
-from mocodis_monai.data.nifti import check_outputs, staged
+from mocodis_monai.data.files import check_outputs, staged
 from mocodis_monai.data.packaged import icbm152_t1_path
 from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM
 from mocodis_monai.motion import band_of, line_energy, scale_to_displacement

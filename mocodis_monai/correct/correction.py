@@ -15,13 +15,12 @@ import torch
 from mocodis_monai import __version__
 from mocodis_monai.correct.scans import Image, Scan, read_scan
 from mocodis_monai.data.dicom_derived import is_our_series
-from mocodis_monai.data.files import MAX_BYTES, sha256_of, staged
+from mocodis_monai.data.files import MAX_BYTES, make_output_dir, sha256_of, staged
 from mocodis_monai.data.nifti import is_our_nifti
 from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.report import is_our_picture, save_comparison
-from mocodis_monai.transforms.volumes import make_output_dir
 
 __all__ = ["ScanCorrector", "Settings", "default_picture", "is_our_result", "results_of"]
 

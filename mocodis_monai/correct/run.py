@@ -12,14 +12,13 @@ from mocodis_monai.correct.ledger import RESULTS, Ledger
 from mocodis_monai.correct.processes import gather, share_of, together
 from mocodis_monai.correct.run_report import save_run_report
 from mocodis_monai.correct.scans import Scan, find_scans
-from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, sha256_of
+from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, make_output_dir, sha256_of
 from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
 from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import LEFT_ALONE
 from mocodis_monai.precision import device_of
 from mocodis_monai.release import default_weights_path, load_corrector
-from mocodis_monai.transforms.volumes import make_output_dir
 
 __all__ = ["Request", "run_correction"]
 

@@ -24,6 +24,7 @@ __all__ = [
     "is_image_name",
     "is_litter",
     "leads_nowhere",
+    "make_output_dir",
     "not_written",
     "reason",
     "sha256_of",
@@ -47,6 +48,21 @@ def is_image_name(path: Path) -> bool:
     """
     named = path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
     return named and (path.is_file() or leads_nowhere(path))
+
+
+def make_output_dir(folder: Path) -> Path:
+    """Make the folder and its parents, and give it back.
+
+    Raises:
+        InputError: that cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: this folder cannot be made ({error.strerror}). Give another output_dir."
+        ) from error
+    return folder
 
 
 def is_litter(path: Path) -> bool:

@@ -14,14 +14,14 @@ from tqdm import tqdm
 from mocodis_monai.data.files import sha256_of
 from mocodis_monai.errors import InputError
 
-__all__ = ["CONTENTS", "SPLITS", "Manifest", "Scan", "check_files", "read_manifest", "unpaired", "volumes_of"]
+__all__ = ["CONTENTS", "SPLITS", "Manifest", "ManifestEntry", "check_files", "read_manifest", "unpaired", "volumes_of"]
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 MOVED, STILL = CONTENTS = ("moved", "still")
 FORMAT = "See data_manifests/README.md."
 
 
-class Scan(NamedTuple):
+class ManifestEntry(NamedTuple):
     """A file of a manifest.
 
     Attributes:
@@ -50,7 +50,7 @@ class Manifest(NamedTuple):
 
     path: Path
     region: str
-    scans: list[Scan]
+    scans: list[ManifestEntry]
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -78,13 +78,13 @@ def read_manifest(path: str | Path) -> Manifest:
     return Manifest(path, region, scans)
 
 
-def check_sides(path: Path, scans: Sequence[Scan]) -> None:
+def check_sides(path: Path, scans: Sequence[ManifestEntry]) -> None:
     """Refuse what would let a network see in training what it is tested on, or count one scan as two people.
 
     Raises:
         InputError: a subject, a file or the content of a file is in two splits, or the content is of two subjects.
     """
-    first: dict[tuple[str, str], Scan] = {}
+    first: dict[tuple[str, str], ManifestEntry] = {}
     for scan in scans:
         keys = {"subject": scan.subject, "file": str(scan.path), "sha256": scan.sha256}
         for what, value in keys.items():
@@ -101,7 +101,7 @@ def check_sides(path: Path, scans: Sequence[Scan]) -> None:
                 )
 
 
-def _shared(what: str, other: Scan, scan: Scan) -> str:
+def _shared(what: str, other: ManifestEntry, scan: ManifestEntry) -> str:
     """What two entries share that may be on one side only, in words."""
     return {
         "subject": f"subject {scan.subject} is",
@@ -110,7 +110,7 @@ def _shared(what: str, other: Scan, scan: Scan) -> str:
     }[what]
 
 
-def unpaired(scans: Sequence[Scan]) -> list[str]:
+def unpaired(scans: Sequence[ManifestEntry]) -> list[str]:
     """A line for each still scan of the split "test" whose subject moved in others, none of which it is paired with.
 
     Nobody measures such a scan: still scans get simulated motion only where a subject has no moved one.
@@ -128,13 +128,13 @@ def unpaired(scans: Sequence[Scan]) -> list[str]:
     return lines
 
 
-def _difference(still: Scan, moved: Scan) -> str:
+def _difference(still: ManifestEntry, moved: ManifestEntry) -> str:
     """What keeps a still and a moved scan from being a pair, in words; empty for a pair."""
     names = [name for name in ("session", "contrast") if getattr(still, name) != getattr(moved, name)]
     return " and ".join(f"{name} ({getattr(still, name)!r}, {getattr(moved, name)!r})" for name in names)
 
 
-def check_files(manifest: Manifest, scans: Sequence[Scan], progress: bool = False) -> None:
+def check_files(manifest: Manifest, scans: Sequence[ManifestEntry], progress: bool = False) -> None:
     """Make sure that the files of ``scans`` are there and are those of the manifest.
 
     Raises:
@@ -181,7 +181,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> Scan:
+def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> ManifestEntry:
     """A file, whose entry is filled up with what the manifest says of all files."""
     missing = [key for key in ("content", "subject", "split", "path") if not entry.get(key)]
     if missing:
@@ -193,7 +193,7 @@ def _scan(manifest: Path, root: Path, number: int, entry: dict[str, Any]) -> Sca
     name = _text(manifest, where, entry, "path")
     sha256 = None if entry.get("sha256") is None else _text(manifest, where, entry, "sha256")
     texts = {key: _text(manifest, where, entry, key) for key in ("subject", "split", "content", "session", "contrast")}
-    return Scan(**texts, path=root / name, sha256=sha256, name=name)
+    return ManifestEntry(**texts, path=root / name, sha256=sha256, name=name)
 
 
 def _text(manifest: Path, where: str, entry: dict[str, Any], key: str, default: str = "") -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from mocodis_monai.data.bids import SUFFIXES, is_scan_name
-from mocodis_monai.data.files import check_outputs, is_image_name, sha256_of, staged
+from mocodis_monai.data.files import check_outputs, is_image_name, sha256_of, staged, stem
 from mocodis_monai.data.folders import folders_in, list_volumes
 from mocodis_monai.data.manifest import (
     FORMAT,
@@ -22,13 +22,12 @@ from mocodis_monai.data.manifest import (
     SPLITS,
     STILL,
     Manifest,
-    Scan,
+    ManifestEntry,
     check_sides,
     read_manifest,
     unpaired,
 )
 from mocodis_monai.data.manifest_names import content_of, subject_of
-from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.nifti_kinds import read_scanned
 from mocodis_monai.errors import InputError, NotAScanError
 
@@ -300,8 +299,8 @@ def _root(folder: Path, out: Path) -> str:
     return os.path.relpath(os.path.realpath(folder), os.path.realpath(out.parent))
 
 
-def _scan_of(entry: Mapping[str, Any], folder: Path) -> Scan:
-    return Scan(
+def _scan_of(entry: Mapping[str, Any], folder: Path) -> ManifestEntry:
+    return ManifestEntry(
         entry["subject"], entry["split"], entry["content"], folder / str(entry["path"]), sha256=entry["sha256"]
     )
 

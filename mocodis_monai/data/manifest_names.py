@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mocodis_monai.data.files import stem
 from mocodis_monai.data.manifest import MOVED, STILL
-from mocodis_monai.data.nifti import stem
 from mocodis_monai.errors import InputError
 
 __all__ = ["content_of", "subject_of"]

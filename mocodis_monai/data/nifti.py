@@ -23,20 +23,17 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from mocodis_monai import __version__
-from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged, stem
+from mocodis_monai.data.files import EXTENSIONS, MAX_BYTES, check_outputs, check_size, reason, staged
 from mocodis_monai.data.intensity import check_magnitude
 from mocodis_monai.errors import InputError, NotAScanError
 
 __all__ = [
     "Geometry",
     "Volume",
-    "check_outputs",
     "is_our_nifti",
     "is_our_volume",
     "read_geometry",
     "read_volume",
-    "staged",
-    "stem",
     "write_volume",
 ]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from mocodis_monai.data.files import stem
 from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_scale
-from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.phantom import REGIONS
 from mocodis_monai.data.planes import MIN_FOREGROUND
 from mocodis_monai.data.slices import read_canonical

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from nibabel.orientations import aff2axcodes
 
-from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, Scan, check_files, read_manifest, unpaired
+from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, ManifestEntry, check_files, read_manifest, unpaired
 from mocodis_monai.data.nifti import read_geometry, read_volume
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
@@ -90,8 +90,8 @@ def check_sizes(scans: list[RealScan]) -> None:
         check_slices(scan.moved, geometry.shape, choose_slice_axis(*geometry))
 
 
-def _partner(manifest: Path, moved: Scan, still: list[Scan]) -> Path | None:
-    def same(scan: Scan) -> tuple[str, str, str]:
+def _partner(manifest: Path, moved: ManifestEntry, still: list[ManifestEntry]) -> Path | None:
+    def same(scan: ManifestEntry) -> tuple[str, str, str]:
         return scan.subject, scan.session, scan.contrast
 
     found = sorted({scan.path for scan in still if same(scan) == same(moved)})

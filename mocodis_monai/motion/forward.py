@@ -21,14 +21,14 @@ from .deformation import Deformation, deform
 from .fourier import encode_lines, unit_phasor
 from .full_precision import at_full_precision
 from .hybrid import (
-    Scan,
+    SampleLayout,
     assemble,
     pick,
-    plan_scan,
+    plan_layout,
     reconstruct,
     rows_of,
     slices_of_shots,
-    to_scan,
+    to_layout,
     translate,
     zero_first,
 )
@@ -77,18 +77,18 @@ def simulate_motion(
     dims = motion.spatial_dims
     receiver = Receiver() if receiver is None else receiver
     check_receiver(receiver, image.shape[-dims:])
-    scan = plan_scan(acquisition, image, spacing_mm)
+    layout = plan_layout(acquisition, image, spacing_mm)
     if isinstance(motion, RigidTrajectory) and receiver.phase_rad is None and receiver.coil_maps is None:
         lead = image.shape[:-dims]
-        samples = _acquire_rigid(to_scan(image, scan), motion, scan)
+        samples = _acquire_rigid(to_layout(image, layout), motion, layout)
     else:
-        lead, samples = _acquire_views(image, motion, spacing_mm, receiver, scan)
+        lead, samples = _acquire_views(image, motion, spacing_mm, receiver, layout)
     if echo_weights is not None:
         weight = _sample_weights(echo_weights, acquisition).to(samples)
         samples = samples * weight.reshape(-1, *[1] * (samples.ndim - 2))
     if receiver.noise_std:
         samples = samples + receiver.noise_std * _noise(samples, generator)
-    return reconstruct(samples, lead, scan)
+    return reconstruct(samples, lead, layout)
 
 
 def magnitude(image: Tensor) -> Tensor:
@@ -106,26 +106,26 @@ def _move(image: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> 
     return simulate_motion(image, pose, single_shot(image.shape[-pose.spatial_dims :]), spacing_mm)
 
 
-def _acquire_rigid(stack: Tensor, trajectory: RigidTrajectory, scan: Scan) -> Tensor:
+def _acquire_rigid(stack: Tensor, trajectory: RigidTrajectory, layout: SampleLayout) -> Tensor:
     """Hybrid space of an object that in every sample has the pose of its shot."""
-    order = list(scan.order)
-    shift_px = trajectory.translation_mm.to(stack.device, torch.float64)[:, order] / scan.spacing_mm
+    order = list(layout.order)
+    shift_px = trajectory.translation_mm.to(stack.device, torch.float64)[:, order] / layout.spacing_mm
     rotation = rotation_matrices(trajectory.rotation_deg.to(stack.device, torch.float64))[:, order][:, :, order]
     rotations, group_of_shot = _distinct(rotation)
-    group_of_sample = group_of_shot[scan.shot_of_sample].reshape(scan.encoded_sizes)
+    group_of_sample = group_of_shot[layout.shot_of_sample].reshape(layout.encoded_sizes)
     masks = [group_of_sample == group for group in range(len(rotations))]
     rows = [rows_of(mask) for mask in masks]
-    encoded = _encode_all(stack, rotations, scan.spacing_mm, rows)
-    by_shot = scan.sliced and matters(shift_px[:, 1])
+    encoded = _encode_all(stack, rotations, layout.spacing_mm, rows)
+    by_shot = layout.sliced and matters(shift_px[:, 1])
 
     def pieces() -> Iterator[tuple[Tensor, Tensor]]:
         for hybrid, kept, mask in zip(encoded, rows, masks, strict=True):
             if by_shot:
-                yield from slices_of_shots(hybrid, kept, mask, shift_px[:, 1], scan)
+                yield from slices_of_shots(hybrid, kept, mask, shift_px[:, 1], layout)
             else:
-                yield pick(hybrid, kept, mask, scan), mask
+                yield pick(hybrid, kept, mask, layout), mask
 
-    return translate(assemble(pieces()), shift_px, scan)
+    return translate(assemble(pieces()), shift_px, layout)
 
 
 def _acquire_views(
@@ -133,17 +133,17 @@ def _acquire_views(
     motion: RigidTrajectory | Deformation,
     spacing_mm: Sequence[float],
     receiver: Receiver,
-    scan: Scan,
+    layout: SampleLayout,
 ) -> tuple[torch.Size, Tensor]:
     """Leading shape and hybrid space of the images that the receiver sees in each shot."""
-    dims = len(scan.order)
+    dims = len(layout.order)
     pieces = []
     for shots, view in _views(image, motion, spacing_mm):
         seen = _receive(view, receiver, dims)
-        mask = torch.isin(scan.shot_of_sample, shots.to(image.device)).reshape(scan.encoded_sizes)
+        mask = torch.isin(layout.shot_of_sample, shots.to(image.device)).reshape(layout.encoded_sizes)
         kept = rows_of(mask)
-        hybrid = encode_lines(to_scan(seen, scan), kept, -dims)
-        pieces.append((pick(hybrid, kept, mask, scan), mask))
+        hybrid = encode_lines(to_layout(seen, layout), kept, -dims)
+        pieces.append((pick(hybrid, kept, mask, layout), mask))
     return seen.shape[:-dims], assemble(pieces)
 
 

@@ -1,7 +1,7 @@
 """Hybrid space: every sample of an acquisition in k-space, the other axes of the image still in image space.
 
-A scan has its encoded axes first, and k = 0 first as in torch.fft: see ``encode_lines``. Its hybrid space is ``(batch,
-samples, *others)``, the samples in the order of the flattened ``shot_of_line``.
+A layout has its encoded axes first, and k = 0 first as in torch.fft: see ``encode_lines``. Its hybrid space is
+``(batch, samples, *others)``, the samples in the order of the flattened ``shot_of_line``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .blocks import in_blocks, matters
 from .fourier import unit_phasor
 
 
-class Scan(NamedTuple):
+class SampleLayout(NamedTuple):
     """An acquisition as the transforms need it.
 
     Attributes:
@@ -43,15 +43,15 @@ class Scan(NamedTuple):
         return self.sizes[: self.encoded]
 
 
-def plan_scan(acquisition: Acquisition, image: Tensor, spacing_mm: Sequence[float]) -> Scan:
-    """The scan of ``(..., *spatial)`` images."""
+def plan_layout(acquisition: Acquisition, image: Tensor, spacing_mm: Sequence[float]) -> SampleLayout:
+    """The layout of ``(..., *spatial)`` images."""
     dims = len(spacing_mm)
     lead = acquisition.encoded_axes
     order = (*lead, *(axis for axis in range(dims) if axis not in lead))
     shot = zero_first(acquisition.shot_of_line.to(image.device), acquisition).flatten()
     spacing = torch.tensor([spacing_mm[axis] for axis in order], dtype=torch.float64, device=image.device)
     sizes = tuple(image.shape[axis - dims] for axis in order)
-    return Scan(order, sizes, len(lead), acquisition.slice_axis is not None, shot, spacing)
+    return SampleLayout(order, sizes, len(lead), acquisition.slice_axis is not None, shot, spacing)
 
 
 def zero_first(of_line: Tensor, acquisition: Acquisition) -> Tensor:
@@ -59,11 +59,11 @@ def zero_first(of_line: Tensor, acquisition: Acquisition) -> Tensor:
     return torch.fft.ifftshift(of_line, dim=tuple(range(len(acquisition.phase_encode_axes))))
 
 
-def to_scan(image: Tensor, scan: Scan) -> Tensor:
-    """``(batch, *spatial)``, axes in the order of the scan."""
-    dims = len(scan.order)
-    stack = image.movedim([axis - dims for axis in scan.order], list(range(-dims, 0)))
-    return stack.reshape(-1, *scan.sizes)
+def to_layout(image: Tensor, layout: SampleLayout) -> Tensor:
+    """``(batch, *spatial)``, axes in the order of the layout."""
+    dims = len(layout.order)
+    stack = image.movedim([axis - dims for axis in layout.order], list(range(-dims, 0)))
+    return stack.reshape(-1, *layout.sizes)
 
 
 def rows_of(mask: Tensor) -> Tensor:
@@ -71,22 +71,22 @@ def rows_of(mask: Tensor) -> Tensor:
     return (mask if mask.ndim == 1 else mask.any(1)).nonzero()[:, 0]
 
 
-def pick(hybrid: Tensor, rows: Tensor, mask: Tensor, scan: Scan) -> Tensor:
+def pick(hybrid: Tensor, rows: Tensor, mask: Tensor, layout: SampleLayout) -> Tensor:
     """The samples of a mask ``(batch, chosen, *others)`` out of lines ``(batch, rows, ...)``."""
-    if scan.encoded == 1:
+    if layout.encoded == 1:
         return hybrid
-    if not scan.sliced:
+    if not layout.sliced:
         hybrid = torch.fft.fft(hybrid, dim=2, norm="ortho")
     return hybrid[:, mask[rows]]
 
 
 def slices_of_shots(
-    hybrid: Tensor, rows: Tensor, mask: Tensor, shift_px: Tensor, scan: Scan
+    hybrid: Tensor, rows: Tensor, mask: Tensor, shift_px: Tensor, layout: SampleLayout
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Samples and masks of the shots in ``mask``: the object is shifted across the slices before a slice is taken."""
-    shot_of_sample = scan.shot_of_sample.reshape(scan.encoded_sizes)
-    frequency = torch.fft.fftfreq(scan.sizes[1], dtype=torch.float64, device=hybrid.device)
-    index = torch.arange(scan.sizes[1], device=hybrid.device)
+    shot_of_sample = layout.shot_of_sample.reshape(layout.encoded_sizes)
+    frequency = torch.fft.fftfreq(layout.sizes[1], dtype=torch.float64, device=hybrid.device)
+    index = torch.arange(layout.sizes[1], device=hybrid.device)
     for shot in shot_of_sample[mask].unique():
         chosen = shot_of_sample == shot
         kept, slices = rows_of(chosen), chosen.any(0).nonzero()[:, 0]
@@ -106,24 +106,24 @@ def assemble(pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     return samples
 
 
-def translate(samples: Tensor, shift_px: Tensor, scan: Scan) -> Tensor:
+def translate(samples: Tensor, shift_px: Tensor, layout: SampleLayout) -> Tensor:
     """Shift the object of every sample by exact phase ramps; ``shift_px`` is ``(shots, spatial_dims)``.
 
     Without a gradient the samples are changed in place.
     """
     if not matters(shift_px):
         return samples
-    frequency = [torch.fft.fftfreq(size, dtype=torch.float64, device=samples.device) for size in scan.sizes]
-    phase_encoded = range(1 if scan.sliced else scan.encoded)
-    grid = torch.meshgrid(*[frequency[axis] for axis in range(scan.encoded)], indexing="ij")
-    turns = torch.stack([grid[axis].flatten() * shift_px[scan.shot_of_sample, axis] for axis in phase_encoded]).sum(0)
+    frequency = [torch.fft.fftfreq(size, dtype=torch.float64, device=samples.device) for size in layout.sizes]
+    phase_encoded = range(1 if layout.sliced else layout.encoded)
+    grid = torch.meshgrid(*[frequency[axis] for axis in range(layout.encoded)], indexing="ij")
+    turns = torch.stack([grid[axis].flatten() * shift_px[layout.shot_of_sample, axis] for axis in phase_encoded]).sum(0)
     along = unit_phasor(-2 * math.pi * turns).to(samples.dtype).reshape(-1, *[1] * (samples.ndim - 2))
-    axes = [axis for axis in range(scan.encoded, len(scan.sizes)) if matters(shift_px[:, axis])]
-    dims = [2 + axis - scan.encoded for axis in axes]
+    axes = [axis for axis in range(layout.encoded, len(layout.sizes)) if matters(shift_px[:, axis])]
+    dims = [2 + axis - layout.encoded for axis in axes]
     ramps = []
     for dim, axis in zip(dims, axes, strict=True):
         ramp = unit_phasor(-2 * math.pi * torch.outer(shift_px[:, axis], frequency[axis])).to(samples.dtype)
-        ramps.append(ramp.reshape(-1, *[scan.sizes[axis] if dim == other else 1 for other in range(2, samples.ndim)]))
+        ramps.append(ramp.reshape(-1, *[layout.sizes[axis] if dim == other else 1 for other in range(2, samples.ndim)]))
 
     def block(start: int, count: int) -> Tensor:
         chosen = slice(start, start + count)
@@ -132,7 +132,7 @@ def translate(samples: Tensor, shift_px: Tensor, scan: Scan) -> Tensor:
             return moved
         moved = torch.fft.fftn(moved, dim=dims)
         for ramp in ramps:
-            moved = moved * ramp[scan.shot_of_sample[chosen]]
+            moved = moved * ramp[layout.shot_of_sample[chosen]]
         return torch.fft.ifftn(moved, dim=dims)
 
     in_place = not (samples.requires_grad or shift_px.requires_grad)
@@ -140,11 +140,11 @@ def translate(samples: Tensor, shift_px: Tensor, scan: Scan) -> Tensor:
     return in_blocks(block, planes, samples.numel() // planes, 1, samples if in_place else None)
 
 
-def reconstruct(samples: Tensor, lead: torch.Size, scan: Scan) -> Tensor:
+def reconstruct(samples: Tensor, lead: torch.Size, layout: SampleLayout) -> Tensor:
     """Image ``(*lead, *spatial)`` of hybrid space, in place without a gradient."""
-    dims = len(scan.order)
-    stack = samples.reshape(-1, *scan.sizes)
-    phase_encoded = tuple(range(1, 2 if scan.sliced else 1 + scan.encoded))
+    dims = len(layout.order)
+    stack = samples.reshape(-1, *layout.sizes)
+    phase_encoded = tuple(range(1, 2 if layout.sliced else 1 + layout.encoded))
     other = len(phase_encoded) + 1
 
     def block(start: int, count: int) -> Tensor:
@@ -152,4 +152,4 @@ def reconstruct(samples: Tensor, lead: torch.Size, scan: Scan) -> Tensor:
 
     planes = stack.shape[other]
     image = in_blocks(block, planes, stack.numel() // planes, other, None if stack.requires_grad else stack)
-    return image.reshape(*lead, *scan.sizes).movedim(list(range(-dims, 0)), [axis - dims for axis in scan.order])
+    return image.reshape(*lead, *layout.sizes).movedim(list(range(-dims, 0)), [axis - dims for axis in layout.order])

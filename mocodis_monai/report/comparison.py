@@ -17,10 +17,10 @@ from monai.transforms import SaveImaged
 from PIL import Image
 
 from mocodis_monai import __version__
-from mocodis_monai.data.nifti import check_outputs, staged, stem
+from mocodis_monai.data.files import check_outputs, make_output_dir, staged, stem
 from mocodis_monai.errors import InputError
 from mocodis_monai.inferers import spacing_mm_of
-from mocodis_monai.transforms.volumes import make_output_dir, source_path, spatial_array
+from mocodis_monai.transforms.volumes import source_path, spatial_array
 
 __all__ = ["SaveComparisond", "is_our_picture", "save_comparison"]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mocodis_monai.data.files import check_outputs, check_writable, staged
+from mocodis_monai.data.files import check_outputs, check_writable, make_output_dir, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Grid, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.methods import UNCORRECTED
@@ -31,7 +31,6 @@ from mocodis_monai.report.pictures import (
     strip,
     trajectory_svg,
 )
-from mocodis_monai.transforms.volumes import make_output_dir
 
 __all__ = ["EvaluationFiles", "evaluate_into", "save_evaluation"]
 

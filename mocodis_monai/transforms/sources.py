@@ -14,8 +14,8 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from scipy.interpolate import PchipInterpolator
 
+from mocodis_monai.data.files import stem
 from mocodis_monai.data.intensity import check_scaled, foreground_scale
-from mocodis_monai.data.nifti import stem
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.planes import MIN_FOREGROUND, random_plane
 from mocodis_monai.data.slices import read_slice

@@ -19,11 +19,11 @@ from monai.transforms import MapTransform, SaveImaged
 from monai.utils import ImageMetaKey, ensure_tuple
 from nibabel.affines import voxel_sizes
 
-from mocodis_monai.data.nifti import read_volume, stem, write_volume
+from mocodis_monai.data.files import make_output_dir, stem
+from mocodis_monai.data.nifti import read_volume, write_volume
 from mocodis_monai.data.nifti_kinds import read_scanned
-from mocodis_monai.errors import InputError
 
-__all__ = ["LoadVolumed", "SaveVolumed", "make_output_dir", "source_path", "spatial_array"]
+__all__ = ["LoadVolumed", "SaveVolumed", "source_path", "spatial_array"]
 
 # What undoing a change may leave of it in the affine, in voxels.
 _ROUNDING = 1e-4
@@ -123,17 +123,6 @@ def source_path(data: Mapping[Hashable, Any], key: Hashable) -> Path:
     if ImageMetaKey.FILENAME_OR_OBJ not in meta:
         raise KeyError(f"data[{key!r}] must be a MetaTensor that LoadVolumed read: it names the source file")
     return Path(meta[ImageMetaKey.FILENAME_OR_OBJ])
-
-
-def make_output_dir(folder: Path) -> Path:
-    """Make the folder and its parents; InputError if that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: this folder cannot be made ({error.strerror}). Give another output_dir."
-        ) from error
-    return folder
 
 
 def spatial_array(image: torch.Tensor) -> np.ndarray:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mocodis_monai.data.files import check_outputs, staged, stem
 from mocodis_monai.data.folders import list_volumes
-from mocodis_monai.data.nifti import check_outputs, read_volume, staged, stem, write_volume
+from mocodis_monai.data.nifti import read_volume, write_volume
 from mocodis_monai.errors import InputError
 
 
