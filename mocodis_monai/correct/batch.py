@@ -15,7 +15,7 @@ import torch
 
 from mocodis_monai.correct.correction import ScanCorrector, is_our_result, results_of
 from mocodis_monai.correct.ledger import DONE, FAILED, NOT_A_SCAN, Ledger
-from mocodis_monai.correct.scans import Scan
+from mocodis_monai.correct.scans import ScanFile
 from mocodis_monai.data.files import clear_leftovers
 from mocodis_monai.errors import InputError, NotAScanError
 
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
     are known.
     """
 
-    scan: Scan
+    scan: ScanFile
     record: dict[str, Any]
     skipped: bool
 
@@ -101,7 +101,7 @@ class _Run(NamedTuple):
 
 
 def correct_scans(
-    scans: Sequence[Scan],
+    scans: Sequence[ScanFile],
     corrector: ScanCorrector,
     ledger: Ledger,
     jobs: int = 1,
@@ -136,7 +136,7 @@ def correct_scans(
         torch.set_num_threads(threads)  # the pool's share would stand for threads to come
 
 
-def _attempt(run: _Run, scan: Scan) -> Outcome:
+def _attempt(run: _Run, scan: ScanFile) -> Outcome:
     share = _Share(run)
     record: dict[str, Any] = {"scan": scan.name, "status": DONE, "output": run.ledger.key(scan.output)}
     try:
@@ -151,7 +151,7 @@ def _attempt(run: _Run, scan: Scan) -> Outcome:
         share.reach(1, 1)
 
 
-def _correct(run: _Run, scan: Scan, record: dict[str, Any], share: _Share) -> Outcome:
+def _correct(run: _Run, scan: ScanFile, record: dict[str, Any], share: _Share) -> Outcome:
     kept = dict(record)
     try:
         if scan.refusal is not None:
@@ -173,7 +173,7 @@ def _correct(run: _Run, scan: Scan, record: dict[str, Any], share: _Share) -> Ou
         return Outcome(scan, {**kept, **_refusal(run, scan, error)}, False)
 
 
-def _check_strangers(run: _Run, scan: Scan, results: Mapping[str, Path]) -> None:
+def _check_strangers(run: _Run, scan: ScanFile, results: Mapping[str, Path]) -> None:
     """Refuse to replace a file that nobody named and no run made."""
     named = {scan.output, run.picture} if run.single else set()
     for path in results.values():
@@ -185,13 +185,13 @@ def _check_strangers(run: _Run, scan: Scan, results: Mapping[str, Path]) -> None
             )
 
 
-def _is_known(run: _Run, scan: Scan, path: Path) -> bool:
+def _is_known(run: _Run, scan: ScanFile, path: Path) -> bool:
     """Whether an earlier run made what lies at the place of a result."""
     # By its content too: no record names what a run made that was killed between its renames and its record.
     return run.ledger.names(scan.output, path) or is_our_result(path)
 
 
-def _refusal(run: _Run, scan: Scan, error: Exception) -> dict[str, Any]:
+def _refusal(run: _Run, scan: ScanFile, error: Exception) -> dict[str, Any]:
     """What the record of a scan says that was not corrected."""
     # Other than exists, lexists does not raise for a name that is too long for the disk.
     is_left = os.path.lexists(scan.output) and _is_known(run, scan, scan.output)
@@ -216,7 +216,7 @@ class _Share:
         self.done = slices / of
 
 
-def _why(scan: Scan, error: Exception) -> str:
+def _why(scan: ScanFile, error: Exception) -> str:
     """One line. Texts of other libraries are left out: they may quote a header, and a header names the patient."""
     if isinstance(error, InputError):
         return str(error)

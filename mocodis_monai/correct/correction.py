@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mocodis_monai import __version__
-from mocodis_monai.correct.scans import Image, Scan, read_scan
+from mocodis_monai.correct.scans import Image, ScanFile, read_scan
 from mocodis_monai.data.dicom_derived import is_our_series
 from mocodis_monai.data.files import MAX_BYTES, make_output_dir, sha256_of, staged
 from mocodis_monai.data.nifti import is_our_nifti
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
     max_bytes: int = MAX_BYTES
 
 
-def results_of(scan: Scan, settings: Settings, picture: Path | None = None) -> dict[str, Path]:
+def results_of(scan: ScanFile, settings: Settings, picture: Path | None = None) -> dict[str, Path]:
     """Where each result of a scan goes: output, and as asked for uncertainty and picture."""
     paths = {"output": scan.output}
     if settings.uncertainty:
@@ -94,7 +94,7 @@ class ScanCorrector:
             **{name: getattr(settings, name) for name in ("fidelity", "guidance", "slice_axis", "phase_encode_axis")},
         }
 
-    def fingerprint(self, scan: Scan) -> str:
+    def fingerprint(self, scan: ScanFile) -> str:
         """SHA-256 of all that the results depend on: the scan's content, the weights, the settings, the version.
 
         Raises:
@@ -107,7 +107,7 @@ class ScanCorrector:
         return hashlib.sha256(json.dumps({"input": content, **self._common}).encode()).hexdigest()
 
     def correct(
-        self, scan: Scan, results: Mapping[str, Path], on_progress: Callable[[int, int], None] | None = None
+        self, scan: ScanFile, results: Mapping[str, Path], on_progress: Callable[[int, int], None] | None = None
     ) -> dict[str, Any]:
         """Write the results of one scan, all or none; what was found, ready for JSON.
 
@@ -140,7 +140,7 @@ class ScanCorrector:
         }
 
     def _compute(
-        self, scan: Scan, image: Image, on_progress: Callable[[int, int], None] | None
+        self, scan: ScanFile, image: Image, on_progress: Callable[[int, int], None] | None
     ) -> VolumeCorrection:
         axis, phase = self.settings.slice_axis, self._phase_encode_axis(image)
         if phase is not None and image.data.shape[phase] == 1:
@@ -184,7 +184,7 @@ class ScanCorrector:
         return image.phase_encode_axis if asked is None else asked
 
 
-def default_picture(scan: Scan) -> Path:
+def default_picture(scan: ScanFile) -> Path:
     """The picture beside the output."""
     return scan.beside(".png")
 
@@ -202,7 +202,7 @@ def _summary(found: VolumeCorrection) -> dict[str, Any]:
     }
 
 
-def _draw(path: Path, scan: Scan, image: Image, found: VolumeCorrection) -> None:
+def _draw(path: Path, scan: ScanFile, image: Image, found: VolumeCorrection) -> None:
     with _DRAWING:
         save_comparison(
             path,

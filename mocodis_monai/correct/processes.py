@@ -9,7 +9,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from mocodis_monai.correct.batch import Outcome
-from mocodis_monai.correct.scans import Scan
+from mocodis_monai.correct.scans import ScanFile
 from mocodis_monai.distributed import device_of_process, join_processes, rank, world_size
 
 __all__ = ["gather", "share_of", "together"]
@@ -30,7 +30,7 @@ def together() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def share_of(scans: Sequence[Scan]) -> list[Scan]:
+def share_of(scans: Sequence[ScanFile]) -> list[ScanFile]:
     """The scans of this process: every n-th one of the list, which is the same in all n processes."""
     return list(scans[rank() :: world_size()])
 

@@ -11,7 +11,7 @@ from mocodis_monai.correct.correction import ScanCorrector, Settings, results_of
 from mocodis_monai.correct.ledger import RESULTS, Ledger
 from mocodis_monai.correct.processes import gather, share_of, together
 from mocodis_monai.correct.run_report import save_run_report
-from mocodis_monai.correct.scans import Scan, find_scans
+from mocodis_monai.correct.scans import ScanFile, find_scans
 from mocodis_monai.data.files import check_outputs, check_overwrites, check_writable, make_output_dir, sha256_of
 from mocodis_monai.data.folders import is_same, is_within
 from mocodis_monai.distributed import rank
@@ -90,7 +90,7 @@ def _run(request: Request) -> int:
     return int(any(outcome.failed for outcome in outcomes))
 
 
-def _check_paths(request: Request, scans: list[Scan], many: bool) -> None:
+def _check_paths(request: Request, scans: list[ScanFile], many: bool) -> None:
     """Refuse names that cannot be written or would overwrite an input, before anything is done."""
     for name, path, ending in (("--picture", request.picture, ".png"), ("--report", request.report, ".html")):
         if path is not None and path.suffix.lower() != ending:

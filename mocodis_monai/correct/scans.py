@@ -23,12 +23,12 @@ from mocodis_monai.data.nifti import Volume, write_volume
 from mocodis_monai.data.nifti_kinds import CORRECTED_ALREADY, read_scanned
 from mocodis_monai.errors import InputError, NotAScanError
 
-__all__ = ["Image", "Scan", "find_scans", "read_scan"]
+__all__ = ["Image", "ScanFile", "find_scans", "read_scan"]
 
 POSTFIX = "_corrected"
 
 
-class Scan(NamedTuple):
+class ScanFile(NamedTuple):
     """One scan to correct and where its results go.
 
     Attributes:
@@ -79,7 +79,7 @@ class Image(NamedTuple):
     write_map: Callable[[Path, Any], Any]
 
 
-def find_scans(source: Path, output: Path) -> list[Scan]:
+def find_scans(source: Path, output: Path) -> list[ScanFile]:
     """The scans of a file or of a folder with all its subfolders, by name; hidden files are left out.
 
     Linked folders count as folders, unless what they lead to is in ``source`` anyway.
@@ -105,10 +105,10 @@ def find_scans(source: Path, output: Path) -> list[Scan]:
     if not output.name.lower().endswith(EXTENSIONS):
         raise InputError(f"{output}: the name must end in {' or '.join(EXTENSIONS)}. Change the output's name.")
     check_outputs([output], [source])
-    return [Scan(source.name, (source,), source, output)]
+    return [ScanFile(source.name, (source,), source, output)]
 
 
-def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
+def read_scan(scan: ScanFile, max_bytes: int = MAX_BYTES) -> Image:
     """Read and check the image of a scan.
 
     Raises:
@@ -129,7 +129,7 @@ def read_scan(scan: Scan, max_bytes: int = MAX_BYTES) -> Image:
     return Image(volume.data, volume.affine, volume.spacing_mm, volume.phase_encode_axis, None, write, write_map)
 
 
-def _read_dicom(scan: Scan, max_bytes: int) -> Image:
+def _read_dicom(scan: ScanFile, max_bytes: int) -> Image:
     if scan.output.is_dir() and not is_our_series(scan.output):  # of an earlier run it is replaced
         check_output_dir(scan.output, scan.source)
     series = read_dicom(scan.source, scan.files, max_bytes)
@@ -158,7 +158,7 @@ def _read_dicom(scan: Scan, max_bytes: int) -> Image:
     )
 
 
-def _one_dicom(source: Path, output: Path) -> Scan:
+def _one_dicom(source: Path, output: Path) -> ScanFile:
     """A DICOM file, or a folder that is one series and nothing else."""
     if output.name.lower().endswith(EXTENSIONS) or output.name in ("", ".."):
         raise InputError(f"{output}: DICOM is corrected to a DICOM series. Give the name of a folder to make.")
@@ -166,7 +166,7 @@ def _one_dicom(source: Path, output: Path) -> Scan:
         raise InputError(f"{output}: this folder holds the input. Give the output another folder.")
     if not (output.is_dir() and is_our_series(output)):
         check_output_dir(output, source)
-    return Scan(_name(source), tuple(dicom_files(source)), source, output)
+    return ScanFile(_name(source), tuple(dicom_files(source)), source, output)
 
 
 def _name(source: Path) -> str:
@@ -174,8 +174,8 @@ def _name(source: Path) -> str:
     return Path(os.path.abspath(source)).name
 
 
-def _in_folder(source: Path, output: Path) -> list[Scan]:
-    found: list[tuple[Scan, Series]] = []
+def _in_folder(source: Path, output: Path) -> list[ScanFile]:
+    found: list[tuple[ScanFile, Series]] = []
     folders = list(folders_in(source, output))
     for here, names in folders:
         target, has_series = output / here.relative_to(source), is_dicom(here) or any(map(is_dicom_name, names))
@@ -184,7 +184,7 @@ def _in_folder(source: Path, output: Path) -> list[Scan]:
             if is_image_name(path) or (not has_series and _is_lost_folder(path)):
                 relative = path.relative_to(source).as_posix()
                 output_file = target / f"{stem(path)}{POSTFIX}.nii.gz"
-                found.append((Scan(relative, (path,), path, output_file), Series()))
+                found.append((ScanFile(relative, (path,), path, output_file), Series()))
         if has_series:
             found += _series_in(here, source, output)
     beside = folders_beside(here for here, _ in folders)
@@ -204,7 +204,7 @@ def _is_lost_folder(path: Path) -> bool:
     return leads_nowhere(path) and not path.suffix and not path.name.startswith(".")
 
 
-def _by_place(scan: Scan, beside: set[Path]) -> Scan:
+def _by_place(scan: ScanFile, beside: set[Path]) -> ScanFile:
     """Refused, if the scan lies beside a BIDS tree's subjects, or its name there says that it is something else."""
     remedy = "To correct it all the same, give it by its own name."
     folder = next((folder for folder in (scan.source, *scan.source.parents) if folder in beside), None)
@@ -218,9 +218,9 @@ def _by_place(scan: Scan, beside: set[Path]) -> Scan:
     return scan._replace(refusal=NotAScanError(message, f"BIDS {suffix}"))
 
 
-def _without_parts(found: list[tuple[Scan, Series]]) -> list[Scan]:
+def _without_parts(found: list[tuple[ScanFile, Series]]) -> list[ScanFile]:
     """The scans; refused are series of which other slices lie in another folder."""
-    of_uid: dict[str, list[tuple[Scan, Series]]] = {}
+    of_uid: dict[str, list[tuple[ScanFile, Series]]] = {}
     for scan, series in found:
         if series.uid:
             of_uid.setdefault(series.uid, []).append((scan, series))
@@ -237,7 +237,7 @@ def _without_parts(found: list[tuple[Scan, Series]]) -> list[Scan]:
     return scans
 
 
-def _series_in(folder: Path, source: Path, output: Path) -> list[tuple[Scan, Series]]:
+def _series_in(folder: Path, source: Path, output: Path) -> list[tuple[ScanFile, Series]]:
     """The DICOM series whose files lie directly in a folder, each with an output folder of its own."""
     where = folder.relative_to(source).as_posix() if folder != source else _name(source)
     try:
@@ -246,14 +246,14 @@ def _series_in(folder: Path, source: Path, output: Path) -> list[tuple[Scan, Ser
         series = {}
     if len(series) < 2:
         only = next(iter(series.values()), Series())
-        return [(Scan(where, only.files, folder, output / f"{where}{POSTFIX}"), only)]
+        return [(ScanFile(where, only.files, folder, output / f"{where}{POSTFIX}"), only)]
     return [
-        (Scan(f"{where}/{name}", each.files, folder, output / where / f"{name}{POSTFIX}"), each)
+        (ScanFile(f"{where}/{name}", each.files, folder, output / where / f"{name}{POSTFIX}"), each)
         for name, each in series.items()
     ]
 
 
-def _without_clashes(scans: list[Scan]) -> list[Scan]:
+def _without_clashes(scans: list[ScanFile]) -> list[ScanFile]:
     """Scans whose results would have one name (a.nii and a.nii.gz) keep the whole name of their file in it.
 
     Raises:
@@ -267,7 +267,7 @@ def _without_clashes(scans: list[Scan]) -> list[Scan]:
         for scan in scans
     ]
     series = {scan.output: scan for scan in named if scan.is_dicom}
-    first: dict[Path, Scan] = {}
+    first: dict[Path, ScanFile] = {}
     for scan in named:
         other = first.setdefault(scan.beside(""), scan)
         if other is not scan:
