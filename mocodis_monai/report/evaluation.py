@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from mocodis_monai.data.files import check_outputs, check_writable, make_output_dir, staged
-from mocodis_monai.evaluation import METRICS, Evaluation, Example, Grid, Interval, Row, Summary, evaluate
+from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
 from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.summaries import as_json, population, summaries
-from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
 from mocodis_monai.report.numbers import number, percent
 from mocodis_monai.report.pages import page_template
@@ -49,37 +47,18 @@ class EvaluationFiles(NamedTuple):
     table: Path
 
 
-def evaluate_into(
-    out_dir: str | Path,
-    *,
-    weights: str | Path | None = None,
-    manifest: str | Path | None = None,
-    quick: bool = False,
-    grid: Grid | None = None,
-    network: MotionCorrector | None = None,
-    device: torch.device | str = "cpu",
-    progress: bool = False,
-) -> EvaluationFiles:
+def evaluate_into(out_dir: str | Path, **options: Any) -> EvaluationFiles:
     """What :func:`mocodis_monai.evaluation.evaluate` measures, as files.
 
     Args:
         out_dir: folder, made if it is missing; older files of these names are replaced.
-        weights, manifest, quick, grid, network, device, progress: of :func:`mocodis_monai.evaluation.evaluate`.
+        options: arguments of :func:`mocodis_monai.evaluation.evaluate`.
 
     Raises:
         InputError: weights, manifest or folder are unfit; the folder is tried before the work.
     """
     check_writable(make_output_dir(Path(out_dir)))
-    measured = evaluate(
-        weights=weights,
-        manifest=manifest,
-        quick=quick,
-        grid=grid,
-        network=network,
-        device=device,
-        progress=progress,
-    )
-    return save_evaluation(measured, out_dir)
+    return save_evaluation(evaluate(**options), out_dir)
 
 
 def save_evaluation(evaluation: Evaluation, out_dir: str | Path) -> EvaluationFiles:
