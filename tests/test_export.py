@@ -41,7 +41,7 @@ def test_the_bundle_and_the_package_are_copied_whole_and_nothing_else(exported):
     found = files_of(exported)
     assert {"LICENSE", "docs/README.md", "docs/data_license.txt", "configs/metadata.json", "models/model.pt"} <= found
     assert {name.split("/")[0] for name in found} == {"LICENSE", "configs", "docs", "models", PACKAGE.name}
-    kinds = (".py", ".j2")  # code, and the template of the report
+    kinds = (".py", ".j2", ".typed")  # code, the templates of the reports, and the word that there are hints
     paths = [path for path in PACKAGE.rglob("*") if path.suffix in kinds]
     code = {f"{PACKAGE.name}/{path.relative_to(PACKAGE).as_posix()}" for path in paths}
     assert code == {name for name in found if name.startswith(PACKAGE.name)}
