@@ -22,13 +22,20 @@ from mocodis_monai.errors import InputError, NotAScanError
 __all__ = ["NUMBERS", "Outcome", "correct_scans", "kinds_of"]
 
 BUSY = "busy"
-NUMBERS = {
-    "motion mm": "motion_score_mm",
-    "gate": "gate",
-    "log-lik. nats": "log_likelihood_nats",
-    "time s": "time_s",
-}
-"""The numbers that a table shows of a scan: title of the column and key of the record."""
+class Column(NamedTuple):
+    """A number that a table shows of a scan: key of the record, title in the terminal and on a page."""
+
+    key: str
+    short: str
+    title: str
+
+
+NUMBERS = (
+    Column("motion_score_mm", "motion mm", "motion score, mm"),
+    Column("gate", "gate", "gate"),
+    Column("log_likelihood_nats", "log-lik. nats", "log-likelihood, nats"),
+    Column("time_s", "time s", "time, s"),
+)
 
 
 class Outcome(NamedTuple):
@@ -77,7 +84,7 @@ class Outcome(NamedTuple):
     @property
     def numbers(self) -> list[str]:
         """The :data:`NUMBERS` of it, two decimals each; empty what it does not have."""
-        values = map(self.record.get, NUMBERS.values())
+        values = (self.record.get(column.key) for column in NUMBERS)
         return ["" if value is None else f"{value:.2f}" for value in values]
 
 

@@ -49,7 +49,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE_NAME
-        self._mutex = threading.RLock()  # between the threads of a run, also where files have no locks
+        self._mutex = threading.Lock()  # between the threads of a run, also where files have no locks
         self._records: dict[str, dict[str, Any]] = {}
         self._inode, self._end = -1, 0  # which file was read, and how far
         content = self._catch_up()

@@ -36,7 +36,7 @@ def save_run_report(path: Path, outcomes: Sequence[Outcome], folder: Path) -> No
     page = page_template("run.html.j2").stream(  # a row at a time: thousands of pictures do not fit into memory
         version=__version__,
         time=f"{datetime.now():%Y-%m-%d %H:%M}",
-        columns=list(NUMBERS),
+        columns=[column.title for column in NUMBERS],
         scans=sorted(scans, key=lambda outcome: outcome.scan.name),
         failed=sum(outcome.failed for outcome in scans),
         picture=lambda outcome: _embedded(folder / outcome.record["picture"]),

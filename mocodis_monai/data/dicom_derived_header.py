@@ -152,7 +152,10 @@ def _raw_texts(dataset: Dataset) -> dict[BaseTag, RawDataElement]:
 
 
 def _put_back(dataset: Dataset, texts: Mapping[BaseTag, RawDataElement]) -> None:
-    """Keep the bytes of texts that do not fit the character set that they claim: decoded they would lose letters."""
+    """Keep the bytes of texts that do not fit the character set that they claim: decoded they would lose letters.
+
+    Not of the description of the series, which gets a suffix, nor of texts inside sequences.
+    """
     for tag, raw in texts.items():
         if tag in dataset and tag != _SERIES_DESCRIPTION and _LOST in str(dataset[tag].value):
             dataset[tag] = raw

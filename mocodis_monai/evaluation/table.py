@@ -40,7 +40,7 @@ def evaluate(
         manifest: scans of your own instead of the grid, see ``data_manifests/README.md``.
         quick: fewer subjects and severities of simulated motion.
         grid: cells to make instead of the built-in ones.
-        network: what ``weights`` are loaded into, whatever it holds; None makes one of the released sizes.
+        network: what ``weights`` are loaded into, in place, whatever it holds; None makes one of the released sizes.
         device: where the network runs.
         progress: show a progress bar.
 

@@ -50,8 +50,7 @@ class _ForegroundMetric(_ImageMetric):
         if y is None or y_pred.shape != y.shape or y_pred.shape[1] != 1:
             got = "no target" if y is None else f"target {tuple(y.shape)}"
             raise ValueError(f"got prediction {tuple(y_pred.shape)} and {got}; both need one shape (B, 1, *spatial).")
-        if not (finite := y_pred.isfinite().flatten(1).all(1)).all():
-            raise ValueError(f"image {int((~finite).nonzero()[0])} of the batch holds NaN or infinite values.")
+        _check_finite(y_pred)
         values = [
             self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
             if (clean > 0).any()
@@ -59,6 +58,12 @@ class _ForegroundMetric(_ImageMetric):
             for image, clean in zip(as_measured(y_pred), as_measured(y), strict=True)
         ]
         return torch.tensor(values).unsqueeze(1)
+
+
+def _check_finite(images: torch.Tensor) -> None:
+    finite = images.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise ValueError(f"image {int((~finite).nonzero()[0])} of the batch holds NaN or infinite values.")
 
 
 def as_measured(tensor: torch.Tensor) -> torch.Tensor:
@@ -99,6 +104,7 @@ class ForegroundAES(_ImageMetric):
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y_pred.shape[1] != 1:
             raise ValueError(f"got images {tuple(y_pred.shape)}; they need the shape (B, 1, *spatial).")
+        _check_finite(y_pred)
         values = [
             average_edge_strength(image[0].numpy(), foreground_mask(image)[0].numpy())
             if (image > 0).any()

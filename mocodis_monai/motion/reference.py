@@ -153,8 +153,8 @@ def _register(clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: S
         view = simulate_motion(template, pose, at_once, coarse_mm).real
         columns = torch.stack([view, *_pose_derivatives(view, coarse_mm)]).flatten(1).double()
         normal, right = columns @ columns.T, columns @ fixed.flatten().double()
-        # A trace of damping keeps a blank image solvable, and one that is the same along an axis from being shifted
-        # along it by what rounding says.
+        # A trace of damping keeps a blank image solvable, and bounds the shift along an axis that the image is the same
+        # along: rounding alone would say metres.
         damping = 1e-6 * normal.diagonal().clamp_min(normal.diagonal().max() * 1e-2 + 1e-30)
         solution = torch.linalg.solve(normal + damping.diag(), right)
         if solution[0] <= 0:

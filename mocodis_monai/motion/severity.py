@@ -94,8 +94,8 @@ def displacement_range(displacement_mm: str | float | Sequence[float]) -> Displa
         # Drawn off the ends, so that the score that is met lies in the band that was asked for.
         return DisplacementRange(ends[number] * (1 + TOLERANCE), ends[number + 1] * (1 - TOLERANCE))
     numbers = torch.as_tensor(displacement_mm, dtype=torch.float64)
-    ends = numbers.repeat(2).tolist() if numbers.ndim == 0 else numbers.flatten().tolist()
-    if len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
+    ends = numbers.repeat(2).tolist() if numbers.ndim == 0 else numbers.tolist()
+    if numbers.ndim > 1 or len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
         raise ValueError(
             f"displacement_mm: got {displacement_mm}; allowed is a finite score of 0 mm or more, (low, high), or one "
             f"of {names}. Give one of these."

@@ -97,12 +97,17 @@ class NormalisedBlock(nn.Module):
 def _normalise(x: torch.Tensor, norm: _InstanceNorm) -> torch.Tensor:
     """Instance normalisation of (B, C, *spatial), in the layout of the convolutions.
 
-    Group normalisation with a group for each channel is the same. On a CPU it keeps that layout and is several times as
-    fast (docs/scaling.md), but its gradients take longer in bfloat16.
+    Torch's own leaves that layout. Without gradients, in float32, it is written out instead, about three times as fast
+    on a CPU. Group normalisation with a group for each channel would be as fast, but it takes variances as differences
+    of sums: where an image is mostly air they are wrong.
     """
-    learning = torch.is_grad_enabled()
-    x = norm(x) if learning else F.group_norm(x, norm.num_features, norm.weight, norm.bias, norm.eps)
-    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+    if torch.is_grad_enabled() or x.dtype != torch.float32:
+        return norm(x).contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+    space = tuple(range(2, x.ndim))
+    centred = x - x.mean(space, keepdim=True)
+    variance = centred.square().mean(space, keepdim=True)
+    scale, shift = (values.reshape(-1, *(1,) * len(space)) for values in (norm.weight, norm.bias))
+    return torch.addcmul(shift, centred, scale * (variance + norm.eps).rsqrt())
 
 
 class AxialAttention(nn.Module):

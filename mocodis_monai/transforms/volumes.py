@@ -38,14 +38,14 @@ class LoadVolumed(MapTransform):
 
     Args:
         keys: keys of the paths.
-        scans_only: refuse masks, maps of labels, and what MoCoDis has corrected already, as ``mocodis correct`` does.
         allow_missing_keys: do not raise if a key is missing.
+        scans_only: refuse masks, maps of labels, and what MoCoDis has corrected already, as ``mocodis correct`` does.
 
     Raises:
         InputError: on calling, for a file that is not a magnitude volume.
     """
 
-    def __init__(self, keys: KeysCollection, scans_only: bool = False, allow_missing_keys: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, *, scans_only: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.read = read_scanned if scans_only else read_volume
 

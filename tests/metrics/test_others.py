@@ -164,11 +164,11 @@ def test_a_target_that_has_no_scale_has_no_value_and_does_not_enter_the_mean(met
 
 @pytest.mark.parametrize("metric", [ForegroundNMSE, ForegroundPSNR, ForegroundSSIM, ForegroundVIF, ForegroundAES])
 def test_a_prediction_that_is_not_finite_is_refused_and_so_is_a_mean_of_nothing(metric, images):
-    prediction = torch.from_numpy(np.stack([images[0], images[1]])[:, None])
-    prediction[1, 0, 3, 3] = torch.nan
-    running = metric()
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        running(prediction, torch.from_numpy(np.stack([images[1]] * 2)[:, None]))
+    prediction, target = (torch.from_numpy(np.stack(pair)[:, None]) for pair in (images[:2], [images[1]] * 2))
+    for broken in ((1, 0, 3, 3), (1,)):
+        prediction[broken] = torch.nan
+        with pytest.raises(ValueError, match="image 1 of the batch holds NaN"):
+            metric()(prediction, target)
     with pytest.raises(ValueError, match="no image came"):
         metric().aggregate()
 

@@ -144,7 +144,7 @@ def test_one_pose_for_the_slices_of_a_volume():
     assert (target.image - moved).norm() < 0.99 * (at_mean - moved).norm()
 
 
-def test_a_volume_that_is_the_same_along_an_axis_is_not_shifted_along_it_by_what_rounding_says():
+def test_a_volume_that_is_the_same_along_an_axis_is_not_shifted_along_it_by_metres():
     image = body(np.random.RandomState(2), 32)[..., None].repeat(1, 1, 1, 8)
     acquisition = plan_acquisition((32, 32, 8), 3, "interleaved", (0,), slice_axis=2, num_packages=2)
     moving = sample_trajectory("drift", 6, 3, np.random.RandomState(2))

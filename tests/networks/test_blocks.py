@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mocodis_monai.networks.blocks import (
     AxialAttention,
@@ -11,6 +12,7 @@ from mocodis_monai.networks.blocks import (
     Modulation,
     NormalisedBlock,
     ResidualBlock,
+    _normalise,
     fold,
     unfold,
 )
@@ -39,13 +41,21 @@ def test_what_a_normalised_block_adds_has_unit_variance_in_each_image(spatial_di
     torch.testing.assert_close(added.std(2, correction=0), torch.ones(2, 4), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_a_normalised_block_is_the_same_with_and_without_gradients(spatial_dims, awaken):
-    block, spatial = awaken(NormalisedBlock(spatial_dims, 4)), (16,) * spatial_dims
-    x = 3 + torch.randn(2, 4, *spatial) * torch.tensor([1.0, 50.0]).reshape(2, *(1,) * (spatial_dims + 1))
-    with_gradients = block(x)
-    with torch.no_grad():
-        torch.testing.assert_close(block(x), with_gradients, atol=1e-4, rtol=1e-5)
+@pytest.mark.parametrize(("shape", "layout"), [
+    ((2, 4, 96, 80), torch.channels_last), ((2, 4, 24, 20, 16), torch.channels_last_3d)
+])
+@pytest.mark.parametrize(("mean", "std"), [(1.0, 1.0), (100.0, 0.1)])
+def test_normalisation_is_exact_with_and_without_gradients_and_keeps_the_layout(shape, layout, mean, std):
+    """The second is what the features of a small head in air look like."""
+    norm = NormalisedBlock(len(shape) - 2, 4).first_norm
+    torch.nn.init.uniform_(norm.weight), torch.nn.init.uniform_(norm.bias)
+    x = (mean + std * torch.randn(shape)).contiguous(memory_format=layout)
+    exact = F.instance_norm(x.double(), weight=norm.weight.double(), bias=norm.bias.double())
+    for learning in (True, False):
+        with torch.set_grad_enabled(learning):
+            found = _normalise(x, norm)
+        assert found.is_contiguous(memory_format=layout)
+        torch.testing.assert_close(found.double(), exact, atol=1e-3 if mean > 1 else 1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
