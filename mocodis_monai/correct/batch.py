@@ -22,7 +22,9 @@ from mocodis_monai.errors import InputError, NotAScanError
 __all__ = ["NUMBERS", "Outcome", "correct_scans", "kinds_of"]
 
 BUSY = "busy"
-class Column(NamedTuple):
+
+
+class NumberColumn(NamedTuple):
     """A number that a table shows of a scan: key of the record, title in the terminal and on a page."""
 
     key: str
@@ -31,10 +33,10 @@ class Column(NamedTuple):
 
 
 NUMBERS = (
-    Column("motion_score_mm", "motion mm", "motion score, mm"),
-    Column("gate", "gate", "gate"),
-    Column("log_likelihood_nats", "log-lik. nats", "log-likelihood, nats"),
-    Column("time_s", "time s", "time, s"),
+    NumberColumn("motion_score_mm", "motion mm", "motion score, mm"),
+    NumberColumn("gate", "gate", "gate"),
+    NumberColumn("log_likelihood_nats", "log-lik. nats", "log-likelihood, nats"),
+    NumberColumn("time_s", "time s", "time, s"),
 )
 
 

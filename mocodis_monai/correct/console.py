@@ -55,8 +55,8 @@ def progress_bar(num_scans: int, shown: bool = True) -> Iterator[Callable[[float
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """One row per scan, those that failed first; after many rows only how many there are more."""
     table = Table(Column("scan", overflow="fold"), "result")
-    for _, name, _ in NUMBERS:
-        table.add_column(name, justify="right")
+    for column in NUMBERS:
+        table.add_column(column.short, justify="right")
     for outcome in sorted(outcomes, key=lambda o: (not o.failed, o.scan.name))[:MAX_ROWS]:
         table.add_row(escape(printable(outcome.scan.name)), outcome.result, *outcome.numbers)
     console = Console()

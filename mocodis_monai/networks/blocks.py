@@ -97,9 +97,9 @@ class NormalisedBlock(nn.Module):
 def _normalise(x: torch.Tensor, norm: _InstanceNorm) -> torch.Tensor:
     """Instance normalisation of (B, C, *spatial), in the layout of the convolutions.
 
-    Torch's own leaves that layout. Without gradients, in float32, it is written out instead, about three times as fast
-    on a CPU. Group normalisation with a group for each channel would be as fast, but it takes variances as differences
-    of sums: where an image is mostly air they are wrong.
+    Torch's own leaves that layout. Without gradients, in float32, it is written out instead, which is faster on a CPU
+    (docs/scaling.md). Torch's group normalisation with a group for each channel keeps the layout too, but takes
+    variances as differences of sums: where an image is mostly air they are wrong.
     """
     if torch.is_grad_enabled() or x.dtype != torch.float32:
         return norm(x).contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
