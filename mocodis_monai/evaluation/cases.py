@@ -8,7 +8,7 @@ import torch
 
 from mocodis_monai.errors import InputError
 
-__all__ = ["POPULATIONS", "REAL_SCANS", "SEPARATOR", "SEVERITIES", "Case", "Cell", "check_cell"]
+__all__ = ["POPULATIONS", "REAL_SCANS", "SEPARATOR", "SEVERITIES", "Alignment", "Case", "Cell", "check_cell"]
 
 SEPARATOR = " | "
 SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
@@ -61,6 +61,22 @@ def check_cell(cell: Cell) -> None:
             )
 
 
+class Alignment(NamedTuple):
+    """How a still scan came to the pose of the moved one, to be looked at: a registration can go wrong.
+
+    Attributes:
+        rotation_deg: angle by which it was turned, about whatever axis.
+        translation_mm: distance by which the centre of the head, or of what else the moved scan shows, was carried.
+        overlap: share of the moved scan's foreground that the still one covers afterwards.
+        correlation: of the two within that (Pearson), 0 where one of them is even.
+    """
+
+    rotation_deg: float
+    translation_mm: float
+    overlap: float
+    correlation: float
+
+
 class Case(NamedTuple):
     """One moved scan.
 
@@ -75,6 +91,7 @@ class Case(NamedTuple):
         displacement_mm: true displacement score, NaN where nobody knows it.
         motion: metadata of the simulator, see ``mocodis_monai.transforms.KSpaceMotion``; empty for real motion.
         orientation: letters of the direction that x, y, z grow toward, to turn pictures upright.
+        alignment: how the target was registered; None where it needed no registration.
     """
 
     cell: Cell
@@ -87,3 +104,4 @@ class Case(NamedTuple):
     displacement_mm: float
     motion: dict[str, Any]
     orientation: str
+    alignment: Alignment | None = None

@@ -133,18 +133,17 @@ def _cases(cell: Cell, scans: list[RealScan]) -> Iterator[Case]:
 
 def _case(cell: Cell, scan: RealScan) -> Case:
     volume = read_volume(scan.moved)
-    target = None
-    if scan.still is not None:
-        target = torch.from_numpy(registered_to(volume, read_volume(scan.still)))
+    registered = None if scan.still is None else registered_to(volume, read_volume(scan.still))
     return Case(
         cell=cell,
         subject=scan.subject,
         name=name_of(scan),
         moved=torch.from_numpy(volume.data),
-        target=target,
+        target=None if registered is None else torch.from_numpy(registered.data),
         spacing_mm=volume.spacing_mm,
         slice_axis=choose_slice_axis(volume.data.shape, volume.spacing_mm, volume.phase_encode_axis),
         displacement_mm=float("nan"),
         motion={},
         orientation="".join(aff2axcodes(volume.affine)),
+        alignment=None if registered is None else registered.alignment,
     )

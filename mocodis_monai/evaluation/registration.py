@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import itk
 import numpy as np
@@ -12,8 +12,9 @@ import torch
 from mocodis_monai.data.intensity import foreground_mask
 from mocodis_monai.data.nifti import Volume
 from mocodis_monai.errors import InputError
+from mocodis_monai.evaluation.cases import Alignment
 
-__all__ = ["check_registrable", "registered_to"]
+__all__ = ["Registered", "check_registrable", "registered_to"]
 
 BINS = 32
 COARSEST_MM = 2.0
@@ -30,8 +31,20 @@ LEAST_OVERLAP = 0.1
 ADVICE = "Check that both show the same part of the same subject."
 
 
-def registered_to(moved: Volume, still: Volume) -> np.ndarray:
-    """``still`` at the pose and on the grid of ``moved``: (x, y, z) float32, clipped at zero, zero outside its view.
+class Registered(NamedTuple):
+    """A still scan on the grid of a moved one, and how it came there.
+
+    Attributes:
+        data: (x, y, z) float32, clipped at zero, zero outside the view of the still scan.
+        alignment: what the registration did.
+    """
+
+    data: np.ndarray
+    alignment: Alignment
+
+
+def registered_to(moved: Volume, still: Volume) -> Registered:
+    """``still`` at the pose and on the grid of ``moved``.
 
     Rigid (six degrees of freedom), Mattes mutual information, coarse to fine, from the centres of mass; resampled once
     with cubic B-splines. The scanner's gain may differ between two scans, so the result is multiplied by one factor,
@@ -54,12 +67,13 @@ def registered_to(moved: Volume, still: Volume) -> np.ndarray:
         moving, transform=transform, interpolator=interpolator, use_reference_image=True, reference_image=fixed
     )
     data = np.clip(itk.array_from_image(resampled).transpose(2, 1, 0), 0, None)
-    if (overlap := _overlap(moved.data, data)) < LEAST_OVERLAP:
+    alignment = _alignment(moved.data, data, transform)
+    if alignment.overlap < LEAST_OVERLAP:
         raise InputError(
-            f"{still.path}: registered to {moved.path.name} it covers {overlap:.0%} of what that shows; at least "
-            f"{LEAST_OVERLAP:.0%} is needed. {ADVICE}"
+            f"{still.path}: registered to {moved.path.name} it covers {alignment.overlap:.0%} of what that shows; at "
+            f"least {LEAST_OVERLAP:.0%} is needed. {ADVICE}"
         )
-    return np.ascontiguousarray(data * _gain(moved.data, data), dtype=np.float32)
+    return Registered(np.ascontiguousarray(data * _gain(moved.data, data), dtype=np.float32), alignment)
 
 
 def check_registrable(path: str | Path, shape: tuple[int, ...]) -> None:
@@ -75,12 +89,19 @@ def check_registrable(path: str | Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _overlap(moved: np.ndarray, still: np.ndarray) -> float:
-    """Share of the foreground of ``moved`` in which ``still`` has some, both (x, y, z)."""
-    if not (still > 0).any():
-        return 0.0
-    ours, theirs = (foreground_mask(torch.from_numpy(np.ascontiguousarray(part)[None])) for part in (moved, still))
-    return float((ours & theirs).sum() / ours.sum())
+def _alignment(moved: np.ndarray, still: np.ndarray, transform: Any) -> Alignment:
+    """What ``transform`` did, and how well ``still`` fits ``moved`` after it, both (x, y, z)."""
+    # A unit quaternion's vector, sin(angle / 2) long, and the way of the centre of rotation, the moved scan's of mass.
+    versor, way_mm = np.split(np.array(transform.GetParameters()), 2)
+    rotation_deg = np.rad2deg(2 * np.arcsin(min(np.linalg.norm(versor), 1.0)))
+    overlap, correlation = 0.0, 0.0
+    if (still > 0).any():
+        ours, theirs = (foreground_mask(torch.from_numpy(np.ascontiguousarray(p)[None]))[0] for p in (moved, still))
+        both = (ours & theirs).numpy()
+        overlap = float(both.sum() / ours.sum())
+        if both.any() and np.ptp(moved[both]) > 0 and np.ptp(still[both]) > 0:
+            correlation = float(np.corrcoef(moved[both], still[both])[0, 1])
+    return Alignment(float(rotation_deg), float(np.linalg.norm(way_mm)), overlap, correlation)
 
 
 def _gain(moved: np.ndarray, still: np.ndarray) -> float:

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from mocodis_monai import __version__
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation.cases import Case, Cell, check_cell
+from mocodis_monai.evaluation.cases import Alignment, Case, Cell, check_cell
 from mocodis_monai.evaluation.grid import trained_on
 from mocodis_monai.evaluation.measures import Row, measure
 from mocodis_monai.evaluation.methods import Method, Output, Uncorrected, correct_with
 
-__all__ = ["Evaluation", "Example", "evaluate_cells"]
+__all__ = ["Evaluation", "Example", "Pair", "evaluate_cells"]
 
 
 class Example(NamedTuple):
@@ -54,6 +54,19 @@ class Example(NamedTuple):
         return _gain(self.before, self.after)
 
 
+class Pair(NamedTuple):
+    """A moved scan with the still one that was registered to it: lines of the table, and how well they fit.
+
+    Attributes:
+        before, after: the scan itself, and the first method.
+        alignment: what the registration did.
+    """
+
+    before: Row
+    after: Row
+    alignment: Alignment
+
+
 class Evaluation(NamedTuple):
     """All that a report is made of.
 
@@ -63,6 +76,7 @@ class Evaluation(NamedTuple):
         methods: names in the order of the table; the second is the one that the report is about.
         about: what was run, for the reader: weights, version, what training has seen, seconds.
         rank_correlations: Spearman correlation of the uncertainty with the true error, for each example that has both.
+        pairs: every moved scan with a registered still one.
     """
 
     rows: list[Row]
@@ -70,6 +84,7 @@ class Evaluation(NamedTuple):
     methods: list[str]
     about: dict[str, Any]
     rank_correlations: list[float]
+    pairs: list[Pair]
 
 
 def evaluate_cells(
@@ -101,6 +116,7 @@ def evaluate_cells(
         check_cell(cell)
     rows: list[Row] = []
     kept: list[Example] = []
+    pairs: list[Pair] = []
     looked_for: list[str] = []
     seen: dict[str, Cell] = {}
     bar = tqdm(desc="evaluating", unit="case", disable=not progress)
@@ -115,6 +131,7 @@ def evaluate_cells(
             lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
             rows += lines
             drafts += [_example(case, lines, outputs[1])] if examples else []
+            pairs += [] if case.alignment is None else [Pair(lines[0], lines[1], case.alignment)]
             bar.update()
         kept += _worth_a_look(drafts)
     bar.close()
@@ -128,7 +145,7 @@ def evaluate_cells(
         **(about or {}),
         "seconds": time.perf_counter() - start,
     }
-    return Evaluation(rows, kept, [m.name for m in everything], facts, _rank_correlations(kept))
+    return Evaluation(rows, kept, [m.name for m in everything], facts, _rank_correlations(kept), pairs)
 
 
 def _check_names(methods: Sequence[Method]) -> None:

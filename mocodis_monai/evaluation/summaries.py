@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from mocodis_monai.evaluation.cases import POPULATIONS, REAL_SCANS, SEPARATOR, SEVERITIES
 from mocodis_monai.evaluation.measures import METRICS, Row
-from mocodis_monai.evaluation.run import Evaluation
+from mocodis_monai.evaluation.run import Evaluation, Pair
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
 
 __all__ = ["GROUPS", "as_json", "in_order", "population", "summaries"]
@@ -52,6 +52,7 @@ def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[s
         "clearly_worse": f"share of cases that lose more than {CLEARLY_WORSE} in SSIM",
         "uncertainty_rank_correlation": _plain(_median(evaluation.rank_correlations)),
         "score_rank_correlation": _plain(_score_ranks(evaluation)),
+        "pairs": _plain([_pair(pair) for pair in evaluation.pairs]),
         "groups": {
             name: [
                 {
@@ -88,6 +89,12 @@ def _score_ranks(evaluation: Evaluation) -> dict[str, float]:
         for name, rows in found.items()
         if len({row.displacement_mm for row in rows}) > 1 and len({row.score_mm for row in rows}) > 1
     }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    before, after, alignment = pair
+    scores = {"ssim_before": before.ssim, "ssim_after": after.ssim, "score_mm": after.score_mm}
+    return {"region": after.region, "subject": after.subject, "case": after.case} | alignment._asdict() | scores
 
 
 def _median(values: list[float]) -> float:

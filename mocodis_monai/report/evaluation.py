@@ -118,6 +118,7 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
         cells=_by_head([s for s in grouped["cell"] if s.method == ours]),
         cell_of={row.cell.label: row.cell for row in evaluation.rows},
         distributions=_distributions(evaluation),
+        pairs=sorted(evaluation.pairs, key=lambda pair: pair.alignment.correlation),
         highlights=_highlights(evaluation.examples),
         galleries=_galleries(evaluation.examples),
         strip=strip,

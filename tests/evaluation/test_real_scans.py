@@ -27,6 +27,8 @@ from mocodis_monai.report.evaluation import save_evaluation
 
 AFFINE = np.array([[0, -3.0, 0, 60], [2.5, 0, 0, -70], [0, 0, 3.0, -50], [0, 0, 0, 1]])
 SHAPE = (56, 44, 36)
+TURNED = Rotation.from_euler("zx", (5, -3), degrees=True)
+CARRIED_MM = (4.0, -3.0, 2.0)
 
 
 def head(world_mm: np.ndarray) -> np.ndarray:
@@ -51,10 +53,10 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
     """The same head at two poses, on two grids, with another gain: 5 and 3 degrees and some mm apart."""
     folder = tmp_path_factory.mktemp("pair")
     moved = write(folder / "moved.nii.gz", head(positions(AFFINE, SHAPE)))
-    turned = Rotation.from_euler("zx", (5, -3), degrees=True).as_matrix()
+    turned = TURNED.as_matrix()
     affine, shape = np.diag([2.5, 3.0, 3.0, 1.0]), (44, 50, 36)
     affine[:3, 3] = (-52, -74, -52)
-    world = np.einsum("ij,jxyz->ixyz", turned, positions(affine, shape)) + np.reshape((4.0, -3.0, 2.0), (3, 1, 1, 1))
+    world = np.einsum("ij,jxyz->ixyz", turned, positions(affine, shape)) + np.reshape(CARRIED_MM, (3, 1, 1, 1))
     still = write(folder / "still.nii.gz", 1.7 * head(world), affine)
     (folder / "again.nii.gz").write_bytes(still.read_bytes())
     return moved, still
@@ -62,7 +64,7 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_registration_finds_the_pose_and_the_gain(pair):
     moved, still = (read_volume(path) for path in pair)
-    registered = registered_to(moved, still)
+    registered = registered_to(moved, still).data
     assert registered.shape == moved.data.shape and registered.dtype == np.float32
     tissue = moved.data > 50
     error = np.abs(registered - moved.data)[tissue].mean() / moved.data[tissue].mean()
@@ -73,6 +75,16 @@ def test_registration_finds_the_pose_and_the_gain(pair):
     index += np.linalg.inv(still.affine)[:3, 3].reshape(3, 1, 1, 1)
     unregistered = map_coordinates(still.data, index, order=1) / 1.7
     assert error < 0.3 * np.abs(unregistered - moved.data)[tissue].mean() / moved.data[tissue].mean()
+
+
+def test_what_the_registration_did_is_said(pair):
+    moved, still = (read_volume(path) for path in pair)
+    alignment = registered_to(moved, still).alignment
+    centre = (positions(AFFINE, SHAPE) * moved.data).sum((1, 2, 3)) / moved.data.sum()
+    carried = TURNED.inv().apply(centre - CARRIED_MM) - centre
+    assert alignment.rotation_deg == pytest.approx(np.rad2deg(TURNED.magnitude()), abs=0.3)
+    assert alignment.translation_mm == pytest.approx(np.linalg.norm(carried), abs=0.3)
+    assert alignment.overlap > 0.97 and alignment.correlation > 0.97
 
 
 def test_the_gain_is_that_of_what_both_scans_show():
@@ -199,6 +211,10 @@ def test_a_pair_and_a_scan_alone_are_measured(pair, tmp_path, small_corrector):
         assert np.isfinite([rows[subject, "ours"].aes, rows[subject, "ours"].score_mm]).all()
         assert rows[subject, "ours"].surprise_nats > 0
     assert [example.target is None for example in found.examples] == [False, True]
+    (listed,) = json.loads(save_evaluation(found, tmp_path).summary.read_text())["pairs"]
+    assert (listed["subject"], listed["ssim_before"]) == ("one", rows["one", "uncorrected"].ssim)
+    assert listed["correlation"] > 0.97
+    assert '<h2 id="pairs">' in (tmp_path / "report.html").read_text()
 
 
 def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, small_corrector, caplog):
