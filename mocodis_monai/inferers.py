@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_mask, foreground_scale
 from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.networks.checks import check_share
 from mocodis_monai.precision import mixed_precision
 
 LEFT_ALONE = "left alone"
@@ -110,7 +111,7 @@ class VolumeCorrector:
     them out anew, while another thread computes with them would spoil them for good.
 
     Args:
-        network: the corrector, on the device that is to compute.
+        network: the corrector, on the device that is to compute; it is put into evaluation mode, and stays there.
         slice_axis: 0, 1 or 2; None asks :func:`choose_slice_axis`.
         batch_size: slices that go through the network at once.
         fidelity: 0 decodes the codes only, 1 takes the input with its share of the residual.
@@ -118,7 +119,8 @@ class VolumeCorrector:
         progress: show a progress bar.
 
     Raises:
-        ValueError: ``slice_axis`` is not 0, 1, 2 or None.
+        ValueError: ``slice_axis`` is not 0, 1, 2 or None, ``batch_size`` is below 1, or fidelity or guidance lie outside
+            0 to 1.
     """
 
     def __init__(
@@ -131,7 +133,11 @@ class VolumeCorrector:
         progress: bool = False,
     ) -> None:
         if slice_axis not in (None, 0, 1, 2):
-            raise ValueError(f"slice_axis must be 0, 1, 2 or None, got {slice_axis!r}.")
+            raise ValueError(f"slice_axis: got {slice_axis!r}; allowed are 0, 1, 2, and None to choose it. Give one.")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size!r}; allowed is 1 or more. Give slices at once, such as 4.")
+        check_share("fidelity", fidelity)
+        check_share("guidance", 0.0 if guidance is None else guidance)
         self.network, self.device = network.eval(), next(network.parameters()).device
         self.slice_axis, self.batch_size, self.progress = slice_axis, batch_size, progress
         self.options: dict[str, Any] = {"fidelity": fidelity, "guidance": guidance}
@@ -155,9 +161,6 @@ class VolumeCorrector:
             on_progress: called after each batch with the number of slices done and of all there are to do; what it
                 raises ends the correction.
             phase_encode_axis: axis that the ghosts run along, where it is known: it is not cut across.
-
-        Raises:
-            ValueError: fidelity or guidance out of range.
         """
         axis = self.slice_axis
         if axis is None:

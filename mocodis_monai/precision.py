@@ -13,8 +13,10 @@ def device_of(name: str) -> torch.device:
     """The device that ``--device`` asks for.
 
     Raises:
-        InputError: cuda was asked for and there is none.
+        InputError: it is none of auto, cpu and cuda, or cuda was asked for and there is none.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {name}: allowed are auto, cpu and cuda. Use one of them.")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError("--device cuda: no CUDA GPU was found on this machine. Use --device cpu or auto.")

@@ -95,7 +95,8 @@ class KeptDataset(PersistentDataset):
                     temporary.write_text(json.dumps(now, indent=2) + "\n")
         wait_for_all()
         before = json.loads(path.read_text())
-        changed = [f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in now if before.get(key) != now[key]]
+        keys = sorted(before.keys() | now.keys())
+        changed = [f"{k} {before.get(k)!r}, now {now.get(k)!r}" for k in keys if before.get(k) != now.get(k)]
         if changed:
             raise InputError(
                 f"{cache_dir}: these samples were made with {'; '.join(changed)}. Give another --sample_dir, or remove "
@@ -116,7 +117,7 @@ def fill(dataset: Dataset, num_workers: int) -> None:
 
 
 class FixedDataset(Dataset):
-    """Records transformed once, random transforms included, from a seed: the same samples in every epoch.
+    """Records transformed once, random transforms included: the same samples in every epoch, each by seed and number.
 
     MONAI's ``CacheDataset`` draws the random transforms anew each time.
 
@@ -127,8 +128,9 @@ class FixedDataset(Dataset):
     """
 
     def __init__(self, data: Sequence[Any], transform: Compose, seed: int = 0) -> None:
-        transform.set_random_state(seed)
-        super().__init__([transform(record) for record in data])
+        made = SeededDataset(data, transform, seed)
+        numbers = tqdm(range(len(data)), desc="fixed samples", unit="sample", disable=rank() != 0)
+        super().__init__([made[number] for number in numbers])
 
 
 class EpochSampler(DistributedSampler[int]):

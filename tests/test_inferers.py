@@ -157,8 +157,14 @@ def test_options_reach_the_network(volume):
 
 @pytest.mark.parametrize("slice_axis", [3, -1, "z"])
 def test_an_axis_that_is_none_is_refused(slice_axis):
-    with pytest.raises(ValueError, match=r"slice_axis must be 0, 1, 2 or None, got"):
+    with pytest.raises(ValueError, match=r"slice_axis: got .*; allowed are 0, 1, 2"):
         VolumeCorrector(Recorder(), slice_axis)
+
+
+@pytest.mark.parametrize("option", [{"batch_size": 0}, {"fidelity": 3.0}, {"guidance": float("nan")}])
+def test_options_out_of_range_are_refused_before_the_work(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        VolumeCorrector(Recorder(), **option)
 
 
 def test_progress_counts_the_slices_that_hold_tissue(volume, capfd):

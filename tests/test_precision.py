@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mocodis_monai import precision
-from mocodis_monai.precision import mixed_precision
+from mocodis_monai.errors import InputError
+from mocodis_monai.precision import device_of, mixed_precision
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -17,6 +18,11 @@ def test_a_cpu_uses_bfloat16_only_where_it_has_the_instruction(monkeypatch, nati
     with mixed_precision(device):
         assert (a @ a).dtype == (torch.bfloat16 if native else torch.float32)
     assert (a @ a).dtype == torch.float32
+
+
+def test_a_device_of_another_name_is_refused():
+    with pytest.raises(InputError, match="--device gpu: allowed are auto, cpu and cuda"):
+        device_of("gpu")
 
 
 def test_a_device_without_a_rule_stays_in_full_precision():

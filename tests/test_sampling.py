@@ -211,6 +211,8 @@ def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
         KeptDataset(records, [], tmp_path / "old", made_with)
     with pytest.raises(InputError, match=r"receiver_share None, now 0\.5"):
         KeptDataset(records, [], tmp_path, {**made_with, "receiver_share": 0.5})
+    with pytest.raises(InputError, match=r"clean_share 0\.1, now None"):
+        KeptDataset(records, [], tmp_path, {"families": ["nod"]})
 
 
 def test_a_fixed_dataset_is_the_same_for_the_same_seed_and_in_every_epoch():
@@ -223,6 +225,12 @@ def test_a_fixed_dataset_is_the_same_for_the_same_seed_and_in_every_epoch():
         assert torch.equal(first[index]["image"], again[index]["image"])
         assert torch.equal(first[index]["target"], again[index]["target"])
         assert not torch.equal(first[index]["image"], other[index]["image"])
+
+
+def test_a_fixed_sample_does_not_hang_on_those_before_it():
+    records = phantom_records(3, size=(32, 32))
+    alone = FixedDataset([records[1], *records[1:]], pipeline(), seed=3)
+    assert torch.equal(FixedDataset(records, pipeline(), seed=3)[1]["image"], alone[1]["image"])
 
 
 def test_a_fixed_dataset_leaves_the_global_generators_alone():

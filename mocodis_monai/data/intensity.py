@@ -116,7 +116,7 @@ def check_scaled(image: torch.Tensor, factor: float) -> None:
     scale = foreground_scale(image)
     if not 1 / factor < scale < factor:
         raise ValueError(
-            f"img: its foreground reaches up to {scale:g}; allowed is about 1. Divide it by "
+            f"img: its foreground reaches up to {scale:g}; allowed is {1 / factor:g} to {factor:g}. Divide it by "
             "mocodis_monai.data.intensity.foreground_scale first."
         )
 

@@ -52,7 +52,7 @@ def random_plane(
     Raises:
         InputError: the file is unfit, or its object too small for planes of this size.
     """
-    volume = read_canonical(str(path))
+    volume = read_canonical(path)
     rng = np.random.default_rng((20, seed))
     threshold = SCALE_FLOOR * _scale(str(path))
     for _ in range(_TRIES):

@@ -60,7 +60,7 @@ def slice_records(
         InputError: the file is unfit.
         ValueError: no slice has enough foreground.
     """
-    data = read_canonical(str(path)).data
+    data = read_canonical(path).data
     foreground = data > SCALE_FLOOR * foreground_scale(data)
     records = []
     for axis in axes:

@@ -32,13 +32,17 @@ class Slice(NamedTuple):
     thickness_mm: float
 
 
-@lru_cache(maxsize=CACHED_VOLUMES)
 def read_canonical(path: str | Path) -> CanonicalVolume:
     """Read a volume once per process (the last 4 are kept).
 
     Raises:
         InputError: the file is unfit, see ``read_volume``.
     """
+    return _read_canonical(str(path))
+
+
+@lru_cache(maxsize=CACHED_VOLUMES)
+def _read_canonical(path: str) -> CanonicalVolume:
     volume = read_volume(path)
     orientation = io_orientation(volume.affine)
     data = np.ascontiguousarray(apply_orientation(volume.data, orientation), dtype=np.float32)

@@ -70,7 +70,7 @@ def check_slices(path: Path, shape: Sequence[int], axis: int) -> None:
 
 def _records(scan: StillScan, count: int) -> list[Record]:
     """``count`` slices of a scan, off its ends; fewer where it has not as many."""
-    volume = read_canonical(str(scan.path))
+    volume = read_canonical(scan.path)
     axis = choose_slice_axis(volume.data.shape, volume.spacing_mm)
     check_slices(scan.path, volume.data.shape, axis)
     try:

@@ -19,6 +19,8 @@ from .full_precision import at_full_precision
 from .spline import resample, spline_coefficients
 
 PROFILES = ("flat", "bump", "ramp")
+UNIT_TOLERANCE = 1e-6
+"""What the length of a direction may differ from 1 by."""
 MIN_JACOBIAN = 0.05
 """Least volume ratio that a deformation may have anywhere: at zero tissue would be folded."""
 
@@ -98,11 +100,17 @@ def to_numbers(deformation: Deformation) -> dict[str, Any]:
 
 def from_numbers(numbers: dict[str, Any]) -> Deformation:
     """The deformation that :func:`to_numbers` wrote, its amplitudes float64; ValueError for one that is not whole."""
-    modes = tuple(
-        Mode(mode["kind"], tuple(Profile(*profile) for profile in mode["profiles"]), tuple(mode["direction"]))
-        for mode in numbers["modes"]
-    )
-    deformation = Deformation(torch.tensor(numbers["amplitude_mm"], dtype=torch.float64), modes)
+    try:
+        modes = tuple(
+            Mode(mode["kind"], tuple(Profile(*profile) for profile in mode["profiles"]), tuple(mode["direction"]))
+            for mode in numbers["modes"]
+        )
+        deformation = Deformation(torch.tensor(numbers["amplitude_mm"], dtype=torch.float64), modes)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"deformation: got numbers that are not whole ({error!r}); allowed is what to_numbers gives, amplitude_mm "
+            "and modes of kind, profiles and direction. Give those of the sample unchanged."
+        ) from error
     check_deformation(deformation)
     return deformation
 
@@ -225,6 +233,11 @@ def check_deformation(deformation: Deformation) -> None:
                 "components of direction; allowed is 'shift' or 'contraction' with 2 of each, or 3, in every mode. "
                 "Give one of each per spatial axis."
             )
+        if kind == "shift" and not abs(math.hypot(*direction) - 1) <= UNIT_TOLERANCE:
+            raise ValueError(
+                f"deformation.modes[{number}].direction: got {direction}; allowed is a unit vector. Divide it by its "
+                "length, and multiply the amplitudes with it."
+            )
         for axis, profile in enumerate(profiles):
             wide = profile.width > 0 or (profile.shape == "ramp" and profile.width < 0)
             if profile.shape not in PROFILES or not wide or not math.isfinite(profile.centre + profile.width):
@@ -238,7 +251,7 @@ def check_invertible(deformation: Deformation, shape: Sequence[int], spacing_mm:
     """Raise ValueError where tissue would be folded, or crushed below :data:`MIN_JACOBIAN` of its volume."""
     ratios = volume_ratios(deformation, shape, spacing_mm)
     shot = int(ratios.argmin())
-    if ratios[shot] < MIN_JACOBIAN:
+    if not ratios[shot] >= MIN_JACOBIAN:
         largest = deformation.amplitude_mm[shot].abs().max().item()
         raise ValueError(
             f"deformation.amplitude_mm: got up to {largest:.1f} mm, which leaves {ratios[shot]:.2f} of the volume "
@@ -255,10 +268,16 @@ def volume_ratios(deformation: Deformation, shape: Sequence[int], spacing_mm: Se
 def largest_factor(deformation: Deformation, shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
     """Factor that the amplitudes may be multiplied with before tissue would fold, to within 1 per cent; at most 1e3."""
     amplitude, slopes = _amplitudes(deformation), _slopes(deformation.modes, shape, spacing_mm)
+
+    def folds(factor: float) -> bool:
+        return bool(_least_ratios(amplitude * factor, slopes).min() < MIN_JACOBIAN)
+
     low, high = 1e-3, 1e3
+    while folds(low):
+        low /= 10
     while high > 1.01 * low:
         middle = math.sqrt(low * high)
-        if _least_ratios(amplitude * middle, slopes).min() < MIN_JACOBIAN:
+        if folds(middle):
             high = middle
         else:
             low = middle

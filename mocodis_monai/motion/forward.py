@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .acquisition import Acquisition, check_acquisition, single_shot
 from .blocks import PIXELS_AT_A_TIME, matters
-from .deformation import Deformation, deform
+from .deformation import Deformation, check_deformation, deform
 from .fourier import encode_lines, unit_phasor
 from .full_precision import at_full_precision
 from .hybrid import (
@@ -229,9 +229,11 @@ def check_acquired(
     image: Tensor, motion: RigidTrajectory | Deformation, acquisition: Acquisition, spacing_mm: Sequence[float]
 ) -> None:
     """Raise unless image, motion, acquisition and spacing fit each other, see :func:`simulate_motion`."""
-    dims = motion.spatial_dims
     if isinstance(motion, RigidTrajectory):
         check_trajectory(motion)
+    else:
+        check_deformation(motion)
+    dims = motion.spatial_dims
     check_image(image, dims)
     check_spacing(spacing_mm, dims)
     check_acquisition(acquisition, image.shape[-dims:])

@@ -260,7 +260,7 @@ def scale_to_displacement(
             f"acquire signal to be scaled to {displacement_mm} mm. Use more shots or another motion."
         )
     if isinstance(motion, Deformation):
-        if spacing_mm is None or image is None:
+        if spacing_mm is None:
             raise ValueError(
                 "spacing_mm: got None; a deformation needs the voxel sizes in mm. Give one per spatial axis."
             )
@@ -279,8 +279,8 @@ def scale_to_displacement(
             return scaled
         factor *= displacement_mm / reached
     raise ValueError(
-        f"displacement_mm: got {displacement_mm}, and this trajectory reaches {reached:.3g}. Ask for less, "
-        "or use another trajectory."
+        f"displacement_mm: got {displacement_mm}, and this motion reaches {reached:.3g}. Ask for less, or use another "
+        "motion."
     )
 
 

@@ -148,13 +148,21 @@ class KSpaceMotion(IrreversibleMotion):
         """The transform that made a sample, from its ``meta["motion"]`` or the file of ``mocodis simulate``.
 
         Raises:
-            ValueError: the sample was left as it was.
+            ValueError: the sample was left as it was, or the metadata are not whole.
         """
+        missing = [key for key in ("scan", "trajectory", "family") if key not in metadata]
+        if missing:
+            raise ValueError(f"metadata: {', '.join(missing)} missing. Give the metadata of the sample unchanged.")
         if not metadata["scan"]:
             raise ValueError("metadata: got an empty scan, of an image left as it was. There is nothing to replay.")
         numbers, scan = (_as_mapping(metadata[name]) for name in ("trajectory", "scan"))
-        spacing_mm = numbers.pop("spacing_mm")
-        motion = from_numbers(numbers) if "modes" in numbers else _rigid(numbers)
+        try:
+            spacing_mm = numbers.pop("spacing_mm")
+            motion = from_numbers(numbers) if "modes" in numbers else _rigid(numbers)
+        except KeyError as error:
+            raise ValueError(
+                f"metadata: its trajectory has no {error}. Give the metadata of the sample unchanged."
+            ) from error
         return cls.from_scan(motion, Scan.from_numbers(scan), spacing_mm, metadata["family"])
 
     def numbered(self, image_number: int) -> KSpaceMotion:

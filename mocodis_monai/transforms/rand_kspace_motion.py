@@ -46,7 +46,7 @@ from .motion_inputs import (
     plain,
     spacing_of,
 )
-from .scan import EchoTrain, ReceiverOptions, Scan, as_axes, as_options
+from .scan import EchoTrain, ReceiverOptions, Scan, as_axes, as_options, check_packages
 
 __all__ = ["RandKSpaceMotion"]
 
@@ -149,6 +149,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         axes = phase_encode_axis
         self.phase_encode_axis = None if axes is None else as_choice("phase_encode_axis", axes)
         self.centred = centred
+        check_packages(num_packages)
         self.slice_axis, self.num_packages, self.complex_output = slice_axis, num_packages, complex_output
         self.receiver = as_options("receiver", receiver, ReceiverOptions) or ReceiverOptions()
         self.echo_train = as_options("echo_train", echo_train, EchoTrain)

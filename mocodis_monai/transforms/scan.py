@@ -130,12 +130,19 @@ class Scan(NamedTuple):
         options["receiver"] = as_options("receiver", options.get("receiver"), ReceiverOptions) or ReceiverOptions()
         options["echo_train"] = as_options("echo_train", options.get("echo_train"), EchoTrain)
         check_members("line_order", (options.get("line_order", "linear"),), LINE_ORDERS)
+        check_packages(options.get("num_packages", 1))
         return cls(**options)
 
 
 def as_axes(axes: int | Sequence[int]) -> tuple[int, ...]:
     """One axis, or a pair of them, as a tuple."""
     return (int(axes),) if isinstance(axes, (int, np.integer)) else tuple(int(axis) for axis in axes)
+
+
+def check_packages(num_packages: int) -> None:
+    """Raise ValueError unless there is at least one package."""
+    if not isinstance(num_packages, (int, np.integer)) or isinstance(num_packages, bool) or num_packages < 1:
+        raise ValueError(f"num_packages: got {num_packages!r}; allowed is a whole number from 1 up. Give 1 for one.")
 
 
 def as_options(name: str, options: _Options | Mapping[str, Any] | None, kind: type[_Options]) -> _Options | None:

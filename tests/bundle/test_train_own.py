@@ -50,6 +50,16 @@ def test_samples_are_known_by_the_scans_that_they_were_cut_from(tmp_path):
     assert {name for name, value in made_with().items() if value != before[name]} == {"volumes_sha256"}
 
 
+def test_samples_are_known_by_every_knob_that_makes_them():
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "train.yaml"))
+    made = {name: parser.get(f"train#{name}") for name in ("simulating", "motion", "motion_with_receiver")}
+    knobs = set(re.findall(r"@(\w+)\b(?!#)", json.dumps(made))) - {"train"}
+    structure = {"image_keys", "sample_keys"}  # of the code, as are the classes: the version stands for them
+    in_records = {"image_size"}
+    assert knobs - structure - in_records == set(re.findall(r"@(\w+)", json.dumps(parser.get("simulated_with")))) - {"volumes"}
+
+
 @pytest.mark.parametrize(("overlay", "work"), [("train_own.yaml", "training"), ("train_release.yaml", "simulating")])
 def test_a_size_that_does_not_fit_is_refused_before_samples_are_made(overlay, work, tmp_path):
     parser = ConfigParser()

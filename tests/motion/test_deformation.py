@@ -14,10 +14,13 @@ from mocodis_monai.motion import (
     Deformation,
     Mode,
     Profile,
+    RigidTrajectory,
     deform,
     displacement_field,
+    plan_acquisition,
     sample_deformation,
     scale_motion,
+    simulate_motion,
 )
 from mocodis_monai.motion.deformation import (
     MIN_JACOBIAN,
@@ -264,6 +267,26 @@ def test_folding_is_refused_with_the_factor_that_would_do():
         deform(image, scale_motion(moving, 1.5 * factor), torch.arange(16), (1.0, 1.0))
 
 
+@pytest.mark.parametrize("times", [1e-2, 1e6])
+def test_the_factor_holds_however_large_the_amplitudes_are(times):
+    moving = drawn("cardiac", 2)
+    factor = largest_factor(moving, (64, 64), (1.0, 1.0))
+    assert times * largest_factor(scale_motion(moving, times), (64, 64), (1.0, 1.0)) == pytest.approx(factor, rel=0.02)
+
+
+@pytest.mark.parametrize("numbers", [{}, {"modes": []}, {"modes": [{"kind": "shift"}], "amplitude_mm": [[1.0]]}])
+def test_numbers_that_are_not_whole_are_refused(numbers):
+    with pytest.raises(ValueError, match="deformation"):
+        from_numbers(numbers)
+
+
+def test_a_motion_without_shape_is_refused_before_it_is_used():
+    acquisition = plan_acquisition((8, 8), 1, "linear", (0,))
+    for motion in (RigidTrajectory(torch.zeros(3), torch.zeros(3, 1)), Deformation(torch.zeros(1, 0), ())):
+        with pytest.raises(ValueError, match=r"(trajectory|deformation)\."):
+            simulate_motion(torch.rand(8, 8), motion, acquisition, (1.0, 1.0))
+
+
 def test_errors_name_argument_value_and_remedy():
     bump = uniform([1.0, 0.0])
     with pytest.raises(ValueError, match=r"amplitude_mm: got shape \(1, 2\) for 1 modes"):
@@ -274,5 +297,8 @@ def test_errors_name_argument_value_and_remedy():
         check_deformation(one_shot([1.0], bump._replace(kind="twist")))
     with pytest.raises(ValueError, match=r"modes\[1\]: got kind 'shift' with 3 profiles"):
         check_deformation(one_shot([1.0, 1.0], bump, uniform([1.0, 0.0, 0.0])))
+    for direction in ((math.nan, 0.0), (3.0, 4.0)):
+        with pytest.raises(ValueError, match=r"modes\[0\]\.direction: got .*; allowed is a unit vector"):
+            check_deformation(one_shot([1.0], bump._replace(direction=direction)))
     with pytest.raises(ValueError, match=r"modes\[0\]\.profiles\[1\]: got Profile\(shape='bump', centre=0\.5, width=0"):
         check_deformation(one_shot([1.0], bump._replace(profiles=(Profile(), Profile("bump", 0.5, 0.0)))))

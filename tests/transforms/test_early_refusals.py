@@ -17,6 +17,8 @@ BAD_OPTIONS = [
     ("spacing_mm", {"spacing_mm": 1.0}),
     ("spacing_mm", {"spacing_mm": (1.0, 0.0)}),
     ("spacing_mm", {"spacing_mm": (1.0,)}),
+    ("num_packages", {"num_packages": 0}),
+    ("num_packages", {"num_packages": 1.5}),
 ]
 OF_THE_RANDOM_ONE = [
     ("phase_encode_axis", {"phase_encode_axis": []}),
