@@ -189,10 +189,10 @@ def simulate(
 
     outputs = {"with motion": out, "target": target, "trajectory": trajectory_out}
     paths = {name: path for name, path in outputs.items() if path is not None}
-    volume = read_volume(source)
     for name, path in paths.items():
         _check_extension(path, (".json",) if name == "trajectory" else EXTENSIONS)
     check_outputs(list(paths.values()), [source])
+    volume = read_volume(source)
     options = {
         "families": (family.value,),
         "displacement_mm": displacement_mm,

@@ -119,8 +119,8 @@ class VolumeCorrector:
         progress: show a progress bar.
 
     Raises:
-        ValueError: ``slice_axis`` is not 0, 1, 2 or None, ``batch_size`` is below 1, or fidelity or guidance lie outside
-            0 to 1.
+        ValueError: ``slice_axis`` is not 0, 1, 2 or None, ``batch_size`` is below 1, or fidelity or guidance lie
+            outside 0 to 1.
     """
 
     def __init__(

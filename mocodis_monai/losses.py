@@ -175,7 +175,7 @@ class CorrectionLoss(nn.Module):
     ) -> None:
         super().__init__()
         if structure_in not in STRUCTURE:
-            raise ValueError(f"structure_in is {structure_in!r}; it must be one of {', '.join(STRUCTURE)}")
+            raise ValueError(f"structure_in: got {structure_in!r}; allowed are {', '.join(STRUCTURE)}. Give one.")
         self.structural_loss = STRUCTURE[structure_in]
         self.structure_weight = structure_weight
         self.codes_only_weight, self.consistency_weight = codes_only_weight, consistency_weight

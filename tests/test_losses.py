@@ -117,7 +117,7 @@ def test_what_happens_in_the_air_does_not_count_in_the_foreground():
 
 
 def test_where_the_structure_counts_is_one_of_two_places():
-    with pytest.raises(ValueError, match="structure_in is 'brain'; it must be one of image, foreground"):
+    with pytest.raises(ValueError, match="structure_in: got 'brain'; allowed are image, foreground"):
         CorrectionLoss(structure_in="brain")
 
 

@@ -66,9 +66,11 @@ def write_derived(
     check_output_dir(output_dir, scan.path)
     values = np.ascontiguousarray(intensities, dtype=np.float32)
     if values.shape != tuple(scan.image.shape):
-        raise ValueError(f"intensities have shape {values.shape}, but the scan has {tuple(scan.image.shape)}")
+        wanted = tuple(scan.image.shape)
+        raise ValueError(f"intensities: got shape {values.shape}; allowed is the scan's, {wanted}. Give all voxels.")
     if not np.isfinite(values).all():
-        raise ValueError(f"intensities have {int((~np.isfinite(values)).sum())} values that are not finite")
+        count = int((~np.isfinite(values)).sum())
+        raise ValueError(f"intensities: got {count} values that are NaN or infinite. Replace them, for example by 0.")
     series = _series(scan, values, description, method)
     places = sorted(range(len(scan.frames)), key=lambda z: (str(scan.frames[z].path), z))
     clipped = 0

@@ -259,7 +259,7 @@ def _entries_before(out: Path, folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     read_manifest(out)
     content = json.loads(out.read_text(encoding="utf-8"))
-    if (out.parent / str(content.get("root", "."))).resolve() != folder.resolve():
+    if (out.parent / str(content.get("root") or ".")).resolve() != folder.resolve():
         raise InputError(f"{out}: the manifest of another folder. Give another name (--out), or remove it first.")
     away = content.get("away", [])
     keys = {"path", "subject"}

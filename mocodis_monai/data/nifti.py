@@ -144,9 +144,10 @@ def write_volume(path: str | Path, data: Any, like: Volume | str | Path, what: s
         )
     array = np.asarray(data, dtype=np.float32)
     if array.shape not in ((*shape, 1)[:3], shape):
-        raise ValueError(f"data has shape {array.shape}, but {source.name} has {shape}")
+        raise ValueError(f"data: got shape {array.shape}; allowed is that of {source.name}, {shape}. Give all voxels.")
     if not np.isfinite(array).all():
-        raise ValueError(f"data has {int((~np.isfinite(array)).sum())} values that are not finite")
+        count = int((~np.isfinite(array)).sum())
+        raise ValueError(f"data: got {count} values that are NaN or infinite. Replace them, for example by 0.")
     header = _anonymous(header, what)
     image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = image_class(array.reshape(shape), affine, header)

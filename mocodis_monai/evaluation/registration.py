@@ -93,7 +93,7 @@ def _alignment(moved: np.ndarray, still: np.ndarray, transform: Any) -> Alignmen
     """What ``transform`` did, and how well ``still`` fits ``moved`` after it, both (x, y, z)."""
     # A unit quaternion's vector, sin(angle / 2) long, and the way of the centre of rotation, the moved scan's of mass.
     versor, way_mm = np.split(np.array(transform.GetParameters()), 2)
-    rotation_deg = np.rad2deg(2 * np.arcsin(min(np.linalg.norm(versor), 1.0)))
+    rotation_deg = np.rad2deg(2 * np.arcsin(min(float(np.linalg.norm(versor)), 1.0)))
     overlap, correlation = 0.0, 0.0
     if (still > 0).any():
         ours, theirs = (foreground_mask(torch.from_numpy(np.ascontiguousarray(p)[None]))[0] for p in (moved, still))

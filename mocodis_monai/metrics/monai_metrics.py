@@ -49,7 +49,7 @@ class _ForegroundMetric(_ImageMetric):
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y is None or y_pred.shape != y.shape or y_pred.shape[1] != 1:
             got = "no target" if y is None else f"target {tuple(y.shape)}"
-            raise ValueError(f"got prediction {tuple(y_pred.shape)} and {got}; both need one shape (B, 1, *spatial).")
+            raise ValueError(f"y_pred, y: got {tuple(y_pred.shape)} and {got}; both need one shape, (B, 1, *spatial).")
         _check_finite(y_pred)
         values = [
             self.measure(image[0].numpy(), clean[0].numpy(), foreground_mask(clean)[0].numpy())
@@ -63,7 +63,7 @@ class _ForegroundMetric(_ImageMetric):
 def _check_finite(images: torch.Tensor) -> None:
     finite = images.isfinite().flatten(1).all(1)
     if not finite.all():
-        raise ValueError(f"image {int((~finite).nonzero()[0])} of the batch holds NaN or infinite values.")
+        raise ValueError(f"y_pred: image {int((~finite).nonzero()[0])} holds NaN or infinite values. Mend the method.")
 
 
 def as_measured(tensor: torch.Tensor) -> torch.Tensor:

@@ -260,7 +260,7 @@ def scale_to_displacement(
             f"acquire signal to be scaled to {displacement_mm} mm. Use more shots or another motion."
         )
     if isinstance(motion, Deformation):
-        if spacing_mm is None:
+        if spacing_mm is None or image is None:
             raise ValueError(
                 "spacing_mm: got None; a deformation needs the voxel sizes in mm. Give one per spatial axis."
             )

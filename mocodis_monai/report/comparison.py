@@ -82,7 +82,10 @@ def save_comparison(
         raise InputError(f"{path}: the picture's name must end in .png. Change it.")
     volumes = [np.asarray(v, dtype=np.float32) for v in (before, after, target) if v is not None]
     if volumes[0].ndim != 3 or any(v.shape != volumes[0].shape for v in volumes):
-        raise ValueError(f"volumes have shapes {[v.shape for v in volumes]}; wanted one shape (x, y, z)")
+        raise ValueError(
+            f"before, after, target: got shapes {[v.shape for v in volumes]}; allowed is one shape (x, y, z). Give "
+            "volumes of one grid."
+        )
     volumes, spacing = _upright(volumes, spacing_mm, affine)
     views = _views(volumes[0].shape, spacing)
     figure = _draw(volumes, views, _headline(title, motion_score_mm), lettered=affine is not None)
@@ -125,7 +128,7 @@ class SaveComparisond(SaveImaged):
     ) -> None:
         super().__init__(keys, output_dir=output_dir)
         if len(self.keys) != 2:
-            raise ValueError(f"keys={self.keys}: give two keys, the volume before and the volume after")
+            raise ValueError(f"keys: got {self.keys}; allowed are two. Give the volume before and the volume after.")
         self.output_dir, self.output_postfix = Path(output_dir), output_postfix
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

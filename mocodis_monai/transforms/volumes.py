@@ -101,8 +101,8 @@ class SaveVolumed(SaveImaged):
         self.source_key = source_key
         if len(set(self.output_postfix)) != len(self.keys):
             raise ValueError(
-                f"output_postfix={output_postfix!r} gives {len(set(self.output_postfix))} names for the "
-                f"{len(self.keys)} keys {self.keys}; give one postfix per key, all different"
+                f"output_postfix: got {output_postfix!r}, {len(set(self.output_postfix))} names for the "
+                f"{len(self.keys)} keys {self.keys}. Give one postfix per key, all different."
             )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -121,7 +121,7 @@ def source_path(data: Mapping[Hashable, Any], key: Hashable) -> Path:
     """The file that the volume under ``key`` was read from; KeyError if it was not read by LoadVolumed."""
     meta = getattr(data.get(key), "meta", {})
     if ImageMetaKey.FILENAME_OR_OBJ not in meta:
-        raise KeyError(f"data[{key!r}] must be a MetaTensor that LoadVolumed read: it names the source file")
+        raise KeyError(f"data[{key!r}]: names no source file. Read it with LoadVolumed, and keep it a MetaTensor.")
     return Path(meta[ImageMetaKey.FILENAME_OR_OBJ])
 
 
@@ -133,7 +133,8 @@ def spatial_array(image: torch.Tensor) -> np.ndarray:
     """
     if image.ndim != 4 or image.shape[0] != 1:
         raise ValueError(
-            f"image has shape {tuple(image.shape)}; wanted one channel and three axes, (1, x, y, z)"
+            f"image: got shape {tuple(image.shape)}; allowed is one channel and three axes, (1, x, y, z). Save "
+            "channels one by one."
         )
     return torch.as_tensor(image).detach().float().cpu().numpy()[0]
 

@@ -54,7 +54,7 @@ def test_outputs_that_would_mix_or_vanish_are_refused(tmp_path):
             write_derived(scan, scan.image, tmp_path / name)
     with pytest.raises(ValueError, match="shape"):
         write_derived(scan, scan.image[:-1], tmp_path / "out")
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="values that are NaN or infinite"):
         write_derived(scan, scan.image * torch.nan, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "full", "in"]
     write_derived(scan, scan.image, tmp_path / "empty")

@@ -167,7 +167,7 @@ def test_a_prediction_that_is_not_finite_is_refused_and_so_is_a_mean_of_nothing(
     prediction, target = (torch.from_numpy(np.stack(pair)[:, None]) for pair in (images[:2], [images[1]] * 2))
     for broken in ((1, 0, 3, 3), (1,)):
         prediction[broken] = torch.nan
-        with pytest.raises(ValueError, match="image 1 of the batch holds NaN"):
+        with pytest.raises(ValueError, match="y_pred: image 1 holds NaN"):
             metric()(prediction, target)
     with pytest.raises(ValueError, match="no image came"):
         metric().aggregate()
