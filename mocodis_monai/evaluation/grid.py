@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 FIRST_SEED = 500_000
-"""Seeds from here on are those of the phantoms of the grid: training starts at a million, validation at zero."""
+"""Seeds from here on are those of the phantoms of the grid; tests/benchmarks/test_seeds.py holds all sets apart."""
 SIZE = (128, 128)
 DISPLACEMENTS_MM = (0.75, 1.75, 3.5, 6.0)
 """One displacement score in each band of severity."""

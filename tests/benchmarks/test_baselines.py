@@ -92,7 +92,7 @@ def test_a_network_without_known_outer_layers_is_told_where_to_name_them():
 
 def test_the_baselines_step_by_the_optimiser_of_the_configs(tmp_path):
     configs = ("train.yaml", "train_muon.yaml")
-    trained = train("unet", 8, tmp_path, configs, {**TINY, "num_samples": 100})
+    trained = train("unet", 8, tmp_path, configs, {**TINY, "num_samples": 16})
     groups = torch.load(trained.weights.parent / "checkpoint.pt", weights_only=True)["optimizer"]["param_groups"]
     assert [group["use_muon"] for group in groups] == [True, False]
 

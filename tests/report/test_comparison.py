@@ -91,7 +91,7 @@ def test_the_transform_writes_beside_the_name_of_the_source(volume, tmp_path):
     data = {"image": image, "pred": image * 0.9}
     assert SaveComparisond(output_dir=tmp_path / "new")(data).keys() == data.keys()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["scan_corrected.png"]
-    with pytest.raises(ValueError, match="keys: got .*; allowed are two"):
+    with pytest.raises(ValueError, match=r"keys: got .*; allowed are two"):
         SaveComparisond(keys="image")
 
 
