@@ -99,8 +99,8 @@ def look(
     found = [level.argmax(1) for level in read.evidence]
     looked = []
     for k, region in enumerate(regions):
-        same = [seen[k] == true[k] for seen, true in zip(found, read.indices, strict=True)]
-        other = [seen[k] == true[1 - k] for seen, true in zip(found, read.indices, strict=True)]
+        same = [read_off[k] == true[k] for read_off, true in zip(found, read.indices, strict=True)]
+        other = [read_off[k] == true[1 - k] for read_off, true in zip(found, read.indices, strict=True)]
         key = ("displacement_px", "partner_displacement_px")[k]
         looked.append(
             Looked(

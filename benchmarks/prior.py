@@ -10,7 +10,7 @@ regions that training has seen and not seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from mocodis_monai.data.records import phantom_records
 from mocodis_monai.evaluation.grid import trained_on
 from mocodis_monai.losses import prior_nats
 from mocodis_monai.motion import band_of
-from mocodis_monai.networks import LevelIndices, LevelLogits, MotionCorrector
+from mocodis_monai.networks import LevelIndices, LevelLogits, LevelLogProbs, MotionCorrector
 from mocodis_monai.networks.guidance import cut, familiarity, guide, unconditional_nats, window_corners
 from mocodis_monai.networks.prior import FINE_PER_COARSE
 from mocodis_monai.networks.results import indices_of
@@ -76,9 +76,9 @@ def tell(network: MotionCorrector, region: str, displacement_px: float, moved, c
         read = network.read_codes(moved, clean)
         guided = guide(network.prior, read.evidence, read.condition, torch.ones(1))
         corners = window_corners(tuple(read.evidence.coarse.shape[2:]), network.prior.coarse_window)
-        windows = LevelIndices(*(level.squeeze(1) for level in _windows(network, LevelLogits(
-            read.indices.coarse.unsqueeze(1), read.indices.fine.unsqueeze(1)), corners)))
-        local = _windows(network, read.evidence, corners)
+        channels = [level.unsqueeze(1) for level in read.indices]
+        windows = LevelIndices(*(level.squeeze(1) for level in _windows(network, channels, corners)))
+        local = LevelLogProbs(*_windows(network, read.evidence, corners))
         both = network.prior(windows, local, read.condition.repeat(len(corners), 1))
         alone = torch.cat([level.flatten(1) for level in unconditional_nats(network.prior, windows)], 1).mean()
         result = network.correct(moved)
@@ -96,9 +96,10 @@ def tell(network: MotionCorrector, region: str, displacement_px: float, moved, c
     )
 
 
-def _windows(network: MotionCorrector, levels: LevelLogits, corners) -> LevelLogits:
+def _windows(network: MotionCorrector, levels: Sequence[torch.Tensor], corners) -> list[torch.Tensor]:
+    """Windows of both levels, each (B, C, *grid), at coarse sites ``corners``."""
     window = network.prior.coarse_window
-    return LevelLogits(cut(levels.coarse, corners, window), cut(levels.fine, corners, window, FINE_PER_COARSE))
+    return [cut(level, corners, window, factor) for level, factor in zip(levels, (1, FINE_PER_COARSE), strict=True)]
 
 
 def _right(logits: LevelLogits, indices: LevelIndices) -> float:

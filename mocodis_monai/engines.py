@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mocodis_monai.distributed import mean_of_numbers, mean_over_processes
 from mocodis_monai.errors import InputError
 from mocodis_monai.losses import CodesLoss, CodesTerms, CorrectionTerms, PriorTerms, prior_nats
-from mocodis_monai.networks import LevelIndices, LevelLogits, LevelMasks, VectorQuantizer
+from mocodis_monai.networks import LevelIndices, LevelLogProbs, LevelMasks, VectorQuantizer
 from mocodis_monai.networks.guidance import cut
 from mocodis_monai.networks.prior import FINE_PER_COARSE
 from mocodis_monai.parallel import bare, call
@@ -189,22 +189,24 @@ class PriorStep:
         return _output(pair, terms.total, pair.clean, {f"nats_{name}": value for name, value in logged.items()})
 
     def _perturb(
-        self, indices: LevelIndices, evidence: LevelLogits, keep: torch.Tensor
+        self, indices: LevelIndices, evidence: LevelLogProbs, keep: torch.Tensor
     ) -> tuple[LevelIndices, LevelMasks]:
         """Draw a random share of the codes from the evidence, or mark them as unsure, where it is seen."""
         share = self.replace_codes * torch.rand(len(keep), device=keep.device) * keep
         drawn = torch.rand(len(keep), device=keep.device) < 0.5
         levels, masks = [], []
-        for truth, logits in zip(indices, evidence, strict=True):
+        for truth, log_probs in zip(indices, evidence, strict=True):
             per_image = (-1, *(1,) * (truth.ndim - 1))
-            gumbel = -(-torch.rand_like(logits).clamp(min=1e-20).log()).log()
+            gumbel = -(-torch.rand_like(log_probs).clamp(min=1e-20).log()).log()
             swap = torch.rand(truth.shape, device=truth.device) < share.reshape(per_image)
-            levels.append(torch.where(swap & drawn.reshape(per_image), (logits + gumbel).argmax(1), truth))
+            levels.append(torch.where(swap & drawn.reshape(per_image), (log_probs + gumbel).argmax(1), truth))
             masks.append(swap & ~drawn.reshape(per_image))
         return LevelIndices(*levels), LevelMasks(*masks)
 
 
-def random_window(window: int, indices: LevelIndices, evidence: LevelLogits) -> tuple[LevelIndices, LevelLogits]:
+def random_window(
+    window: int, indices: LevelIndices, evidence: LevelLogProbs
+) -> tuple[LevelIndices, LevelLogProbs]:
     """The same random window of codes and evidence, one place for the whole batch.
 
     Args:
@@ -227,7 +229,7 @@ def random_window(window: int, indices: LevelIndices, evidence: LevelLogits) -> 
         for level, factor in zip(indices, (1, FINE_PER_COARSE), strict=True)
     )
     local = (cut(level, [corner], window, factor) for level, factor in zip(evidence, (1, FINE_PER_COARSE), strict=True))
-    return LevelIndices(coarse, fine), LevelLogits(*local)
+    return LevelIndices(coarse, fine), LevelLogProbs(*local)
 
 
 def descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:

@@ -1,38 +1,48 @@
 """Networks in plain torch: the quantizer, the hierarchical VQ-VAE, the fidelity branch, the prior, the corrector."""
 
-from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FidelityBranch, FineEvidence
+from mocodis_monai.networks.fidelity_branch import CoarseFeatures, FidelityBranch, FineFeatures
 from mocodis_monai.networks.gate import no_harm_gate
 from mocodis_monai.networks.hierarchical_vqvae import ContentCodes, Embeddings, HierarchicalVQVAE, MotionCodes
 from mocodis_monai.networks.motion_corrector import MotionCorrector
-from mocodis_monai.networks.prior import ContentPrior, Known, LevelIndices, LevelLogits, LevelMasks, LevelNats, Seen
+from mocodis_monai.networks.prior import (
+    CodeEmbeddings,
+    ContentPrior,
+    LevelIndices,
+    LevelLogits,
+    LevelLogProbs,
+    LevelMasks,
+    LevelNats,
+    PriorEvidence,
+)
 from mocodis_monai.networks.residual_quantizer import ResidualQuantization, ResidualQuantizer
 from mocodis_monai.networks.results import Correction, Drawing, Reading, Reconstruction, Refinement
 from mocodis_monai.networks.vector_quantizer import Quantization, VectorQuantizer
 
 __all__ = [
-    "CoarseEvidence",
+    "CoarseFeatures",
+    "CodeEmbeddings",
     "ContentCodes",
     "ContentPrior",
     "Correction",
     "Drawing",
     "Embeddings",
     "FidelityBranch",
-    "FineEvidence",
+    "FineFeatures",
     "HierarchicalVQVAE",
-    "Known",
     "LevelIndices",
+    "LevelLogProbs",
     "LevelLogits",
     "LevelMasks",
     "LevelNats",
     "MotionCodes",
     "MotionCorrector",
+    "PriorEvidence",
     "Quantization",
     "Reading",
     "Reconstruction",
     "Refinement",
     "ResidualQuantization",
     "ResidualQuantizer",
-    "Seen",
     "VectorQuantizer",
     "no_harm_gate",
 ]

@@ -139,8 +139,8 @@ class AxialAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) -> (B, C, *spatial)."""
         sites = self.norm((x + self.position(x)).movedim(1, -1))
-        seen = [self._attend(sites, axis) for axis in range(self.spatial_dims)]
-        return x + self.project(torch.cat(seen, dim=-1)).movedim(-1, 1)
+        attended = [self._attend(sites, axis) for axis in range(self.spatial_dims)]
+        return x + self.project(torch.cat(attended, dim=-1)).movedim(-1, 1)
 
     def _attend(self, sites: torch.Tensor, axis: int) -> torch.Tensor:
         """Attention of (B, *spatial, C) along one spatial axis; the other axes count as batch."""

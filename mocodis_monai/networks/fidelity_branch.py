@@ -2,7 +2,7 @@
 
 Codes alone lose detail: their own decoding of a *clean* image can be worse than a mildly moved input. So this
 encoder-decoder with skips (after Ronneberger, Fischer & Brox 2015, arXiv 1505.04597) predicts the clean codes on both
-levels (the evidence), takes their posterior-mean embeddings back in, sees the image that they decode to, and adds what
+levels, takes their posterior-mean embeddings back in, sees the image that they decode to, and adds what
 is missing: output = input + residual. What it sees of the artifact on the way also gives the motion score.
 """
 
@@ -29,7 +29,7 @@ SCORE_WIDTH = 64
 """Hidden features of the head that reads the motion score."""
 
 
-class CoarseEvidence(NamedTuple):
+class CoarseFeatures(NamedTuple):
     """Encoder features at 1/1, 1/2 and 1/4, the bottleneck at 1/8, and the coarse code logits (B, codes, *1/8)."""
 
     full: torch.Tensor
@@ -39,7 +39,7 @@ class CoarseEvidence(NamedTuple):
     logits: torch.Tensor
 
 
-class FineEvidence(NamedTuple):
+class FineFeatures(NamedTuple):
     """Decoder features at 1/4 given the coarse codes, the fine code logits (B, codes, *1/4), and the detail.
 
     The detail (B, C, *1/4) is the expected sum of the later stages of the fine codes: a mean needs no logits.
@@ -107,41 +107,41 @@ class FidelityBranch(nn.Module):
         for layer in (self.to_residual, self.detail, self.coarse_in, self.fine_in, self.drawn_in):
             start_at_zero(layer)
 
-    def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseEvidence:
+    def read_coarse(self, image: torch.Tensor, condition: torch.Tensor) -> CoarseFeatures:
         """Image (B, 1, *spatial) and motion condition (B, K, *1/8) -> what it says of the coarse codes."""
         full = self.to_full(image)
         half = self.to_half(full)
         quarter = self.to_quarter(half)
         eighth = self.bottleneck(self.motion(self.to_eighth(quarter), condition))
-        return CoarseEvidence(full, half, quarter, eighth, self.coarse_logits(F.relu(eighth)))
+        return CoarseFeatures(full, half, quarter, eighth, self.coarse_logits(F.relu(eighth)))
 
-    def read_fine(self, seen: CoarseEvidence, coarse_embedding: torch.Tensor) -> FineEvidence:
-        """Coarse evidence and the coarse embedding (B, C, *1/8) -> what the image says of the fine codes."""
-        up = self.up_quarter(seen.eighth + self.coarse_in(coarse_embedding))
-        quarter = self.quarter_body(self.merge_quarter(torch.cat([up, seen.quarter], dim=1)))
+    def read_fine(self, coarse: CoarseFeatures, coarse_embedding: torch.Tensor) -> FineFeatures:
+        """Coarse features and the coarse embedding (B, C, *1/8) -> what the image says of the fine codes."""
+        up = self.up_quarter(coarse.eighth + self.coarse_in(coarse_embedding))
+        quarter = self.quarter_body(self.merge_quarter(torch.cat([up, coarse.quarter], dim=1)))
         active = F.relu(quarter)
-        return FineEvidence(quarter, self.fine_logits(active), self.detail(active))
+        return FineFeatures(quarter, self.fine_logits(active), self.detail(active))
 
-    def motion_score_px(self, seen: CoarseEvidence, fine: FineEvidence) -> torch.Tensor:
+    def motion_score_px(self, coarse: CoarseFeatures, fine: FineFeatures) -> torch.Tensor:
         """Displacement score in pixels, (B,), never negative, from mean and spread of the features over the image."""
-        pooled = torch.cat([moments(seen.eighth), moments(fine.quarter)], dim=1)
+        pooled = torch.cat([moments(coarse.eighth), moments(fine.quarter)], dim=1)
         return F.softplus(self.score_head(pooled).squeeze(1).float())
 
     def refine(
-        self, image: torch.Tensor, seen: CoarseEvidence, fine: FineEvidence, fine_embedding: torch.Tensor,
+        self, image: torch.Tensor, coarse: CoarseFeatures, fine: FineFeatures, fine_embedding: torch.Tensor,
         codes_only: torch.Tensor,
     ) -> torch.Tensor:
         """The refined image (B, 1, *spatial): ``image`` plus a residual.
 
         Args:
             image: (B, 1, *spatial), the moved one.
-            seen, fine: what it says of the codes.
+            coarse, fine: features that it was read into.
             fine_embedding: (B, C, *1/4), posterior mean.
             codes_only: (B, 1, *spatial), what the codes draw.
         """
         up = self.up_half(fine.quarter + self.fine_in(fine_embedding))
-        half = self.half_body(self.merge_half(torch.cat([up, seen.half], dim=1)))
-        beside = seen.full + self.drawn_in(codes_only)
+        half = self.half_body(self.merge_half(torch.cat([up, coarse.half], dim=1)))
+        beside = coarse.full + self.drawn_in(codes_only)
         full = self.full_body(self.merge_full(torch.cat([self.up_full(half), beside], dim=1)))
         return image + self.to_residual(F.leaky_relu(full, NormalisedBlock.slope))
 

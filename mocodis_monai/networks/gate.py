@@ -5,8 +5,8 @@ import torch
 GATE_PX = (0.3, 0.7)
 """Below the first motion score the image is left alone, above the second it is corrected in full.
 
-Chosen on validation phantoms, with earlier weights, which scored one of 16 still ones at .65. Now they are at .03 at
-most, slices of a real head with interpolated pixels at .14 (benchmarks/residual_share.py)."""
+Validation phantoms that lie still score .03 at most, slices of a real head with interpolated pixels .14
+(benchmarks/residual_share.py)."""
 
 RESIDUAL_SHARE = 0.65
 """Share of the residual that is added to an image.

@@ -14,7 +14,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelIndices, LevelLogits, LevelNats
+from mocodis_monai.networks.prior import (
+    FINE_PER_COARSE,
+    ContentPrior,
+    LevelIndices,
+    LevelLogits,
+    LevelLogProbs,
+    LevelNats,
+)
 
 NUM_PASSES = 2
 """Parallel passes; a third one makes the codes no better."""
@@ -58,14 +65,14 @@ def join(
 
 def guide(
     prior: ContentPrior, evidence: LevelLogits, condition: torch.Tensor, strength: torch.Tensor
-) -> LevelLogits:
+) -> LevelLogProbs:
     """Log-probabilities of the clean codes given evidence and prior.
 
     Gradients pass through the last of the passes only.
 
     Args:
         prior: the transformer.
-        evidence: code logits of the whole token grid, (B, codes, *coarse) and (B, codes, *fine).
+        evidence: code logits read off the image on the whole token grid, (B, codes, *coarse) and (B, codes, *fine).
         condition: global motion condition, (B, K).
         strength: (B,), 0 leaves the evidence alone, 1 takes :data:`PRIOR_SHARE` of the prior's answer where it knows
             the place.
@@ -75,21 +82,21 @@ def guide(
     """
     window = prior.coarse_window
     corners = window_corners(tuple(evidence.coarse.shape[2:]), window)
-    local = LevelLogits(
+    local = LevelLogProbs(
         cut(evidence.coarse.log_softmax(1), corners, window),
         cut(evidence.fine.log_softmax(1), corners, window, FINE_PER_COARSE),
     )
-    seen = prior.see(local, condition.repeat(len(corners), 1))
+    taken_in = prior.take_in(local, condition.repeat(len(corners), 1))
     share = PRIOR_SHARE * strength.repeat(len(corners))
-    answer = local
+    answer: LevelLogits = local
     with torch.no_grad():
         for _ in range(NUM_PASSES - 1):
-            answer = _blend(local, prior.predict(prior.expect(answer), seen), share)
+            answer = _blend(local, prior.predict(prior.embed_belief(answer), taken_in), share)
         share = share * familiarity(prior, _most_likely(answer))
     # Older torch would take the weights that autocast rounded above, without gradients, for those of this pass.
     torch.clear_autocast_cache()
-    answer = _blend(local, prior.predict(prior.expect(answer), seen), share)
-    return LevelLogits(
+    answer = _blend(local, prior.predict(prior.embed_belief(answer), taken_in), share)
+    return LevelLogProbs(
         join(answer.coarse, corners, window, evidence.coarse.float()).log_softmax(1),
         join(answer.fine, corners, window, evidence.fine.float(), FINE_PER_COARSE).log_softmax(1),
     )
@@ -119,10 +126,10 @@ def _most_likely(logits: LevelLogits) -> LevelIndices:
     return LevelIndices(logits.coarse.argmax(1), logits.fine.argmax(1))
 
 
-def _blend(seen: LevelLogits, said: LevelLogits, strength: torch.Tensor) -> LevelLogits:
-    """From the evidence to the prior's answer, for each window by its strength (B,)."""
-    weight = strength.reshape(-1, 1, *(1,) * (seen.coarse.ndim - 2))
-    return LevelLogits(*(torch.lerp(a, b.float(), weight) for a, b in zip(seen, said, strict=True)))
+def _blend(evidence: LevelLogProbs, answer: LevelLogits, share: torch.Tensor) -> LevelLogits:
+    """From the evidence to the prior's answer, for each window as far as its share (B,) says."""
+    weight = share.reshape(-1, 1, *(1,) * (evidence.coarse.ndim - 2))
+    return LevelLogits(*(torch.lerp(a, b.float(), weight) for a, b in zip(evidence, answer, strict=True)))
 
 
 def _place(corner: Corner, window: int, factor: int) -> tuple[slice, ...]:

@@ -59,8 +59,8 @@ def embeddings_of(codes: ContentCodes | MotionCodes) -> Embeddings:
     return Embeddings(codes.coarse.embedding, codes.fine.embedding)
 
 
-def on_fine_grid(motion: Embeddings) -> torch.Tensor:
-    """Both motion levels on the finer grid, (B, 2K, *1/8)."""
+def on_eighth_grid(motion: Embeddings) -> torch.Tensor:
+    """Both motion levels on the finer of their grids, (B, 2K, *1/8)."""
     return torch.cat([F.interpolate(motion.coarse, size=motion.fine.shape[2:], mode="nearest"), motion.fine], dim=1)
 
 
@@ -77,7 +77,15 @@ def to_latents(spatial_dims: int, in_channels: int, embedding_dim: int) -> nn.Se
 
 
 class ContentEncoder(nn.Module):
-    """Image -> content codes: what the motion-free anatomy is."""
+    """Image -> content codes: what the motion-free anatomy is.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: features at 1/2, 1/4 and 1/8 of the resolution.
+        num_embeddings: codes, coarse (1/8) and fine (1/4).
+        embedding_dim: channels of a code.
+        fine_stages: stages in which the fine codes are told.
+    """
 
     def __init__(
         self,
@@ -122,7 +130,14 @@ class ContentEncoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Image -> motion codes: what the artifact is, on grids too coarse to draw the anatomy."""
+    """Image -> motion codes: what the artifact is, on grids too coarse to draw the anatomy.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: features at 1/2, at 1/4, and at 1/8 and 1/16 of the resolution.
+        num_embeddings: codes, coarse (1/16) and fine (1/8).
+        embedding_dim: channels of a code.
+    """
 
     def __init__(
         self, spatial_dims: int, channels: tuple[int, int, int], num_embeddings: tuple[int, int], embedding_dim: int
@@ -151,7 +166,14 @@ class MotionEncoder(nn.Module):
 
 
 class ConditionalDecoder(nn.Module):
-    """Content and, if given, motion embeddings -> image. Without motion the learned null motion stands in."""
+    """Content and, if given, motion embeddings -> image. Without motion the learned null motion stands in.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: features at 1/2, 1/4 and 1/8 of the resolution.
+        embedding_dim: channels of a content code.
+        motion_embedding_dim: channels of a motion code.
+    """
 
     def __init__(
         self, spatial_dims: int, channels: tuple[int, int, int], embedding_dim: int, motion_embedding_dim: int
@@ -172,7 +194,7 @@ class ConditionalDecoder(nn.Module):
         self.to_image = convolution(spatial_dims, 8, 1)
 
     def forward(self, content: Embeddings, motion: Embeddings | None = None) -> torch.Tensor:
-        """Embeddings at 1/8 and 1/4 (and motion at 1/16 and 1/8) -> image (B, 1, *spatial)."""
+        """Content (B, C, *1/8) and (B, C, *1/4), motion (B, K, *1/16) and (B, K, *1/8) -> image (B, 1, *spatial)."""
         condition = self._condition(content, motion)
         eighth = self.coarse_body(self.coarse_motion(self.coarse_in(content.coarse), condition))
         quarter = self.to_quarter(eighth) + self.fine_in(content.fine)
@@ -184,7 +206,7 @@ class ConditionalDecoder(nn.Module):
         if motion is None:
             spatial = (1,) * (content.coarse.ndim - 2)
             return self.null_motion.reshape(1, -1, *spatial).expand(content.coarse.shape[0], -1, *spatial)
-        return on_fine_grid(motion)
+        return on_eighth_grid(motion)
 
 
 class HierarchicalVQVAE(nn.Module):

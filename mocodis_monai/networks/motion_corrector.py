@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mocodis_monai.distributed import rank
 from mocodis_monai.networks.checks import SIZE_MULTIPLE, check_share, check_sizes
-from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineEvidence
+from mocodis_monai.networks.fidelity_branch import FidelityBranch, FineFeatures
 from mocodis_monai.networks.gate import RESIDUAL_SHARE, no_harm_gate
 from mocodis_monai.networks.guidance import guide
 from mocodis_monai.networks.hierarchical_vqvae import (
@@ -16,10 +16,11 @@ from mocodis_monai.networks.hierarchical_vqvae import (
     Embeddings,
     HierarchicalVQVAE,
     embeddings_of,
-    on_fine_grid,
+    on_eighth_grid,
 )
-from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelLogits
+from mocodis_monai.networks.prior import FINE_PER_COARSE, ContentPrior, LevelLogProbs
 from mocodis_monai.networks.results import (
+    Candidates,
     Correction,
     Drawing,
     Posterior,
@@ -94,7 +95,7 @@ class MotionCorrector(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Corrected image of ``image``, both (B, 1, *spatial), any spatial size."""
         posterior = self._posterior(self._pad(image), self.guidance)
-        result = self._careful(posterior, *self._draw(posterior))
+        result = self._careful(posterior, self._draw(posterior))
         return self._as_far_as(image, result, no_harm_gate(posterior.score_px))
 
     @torch.no_grad()
@@ -121,11 +122,11 @@ class MotionCorrector(nn.Module):
         check_share("guidance", guidance)
         posterior = self._posterior(self._pad(image), guidance)
         gate = no_harm_gate(posterior.score_px)
-        refined, codes_only = self._draw(posterior)
-        corrected = self._as_far_as(image, self._careful(posterior, refined, codes_only, fidelity), gate)
+        candidates = self._draw(posterior)
+        corrected = self._as_far_as(image, self._careful(posterior, candidates, fidelity), gate)
         return Correction(
             corrected=corrected,
-            uncertainty=uncertainty_of(image, corrected, self._crop(codes_only, image).clamp(min=0)),
+            uncertainty=uncertainty_of(image, corrected, self._crop(candidates.codes_only, image).clamp(min=0)),
             motion_score_mm=posterior.score_px * spacing_mm,
             artifact_map=self._crop(self._surprise(posterior), image),
             gate=gate,
@@ -137,11 +138,11 @@ class MotionCorrector(nn.Module):
 
         Both and the result are (B, 1, *spatial).
         """
-        evidence = self._posterior(self._pad(image), guidance=0.0)
+        posterior = self._posterior(self._pad(image), guidance=0.0)
         content = embeddings_of(self.true_codes(self._pad(clean)))
-        fine = self.fidelity_branch.read_fine(evidence.seen, content.coarse)
-        known = self._careful(evidence, *self._draw(evidence._replace(fine=fine, content=content)))
-        return self._as_far_as(image, known, no_harm_gate(evidence.score_px))
+        fine = self.fidelity_branch.read_fine(posterior.coarse, content.coarse)
+        known = self._careful(posterior, self._draw(posterior._replace(fine=fine, content=content)))
+        return self._as_far_as(image, known, no_harm_gate(posterior.score_px))
 
     def reconstruct(self, moved: torch.Tensor, clean: torch.Tensor) -> Reconstruction:
         """First stage: code and decode pairs (2B, 1, *spatial), sizes multiples of 16; codebooks learn from it.
@@ -177,11 +178,11 @@ class MotionCorrector(nn.Module):
         """
         check_sizes(moved)
         posterior = self._posterior(moved, guidance)
-        refined, codes_only = self._draw(posterior)
+        candidates = self._draw(posterior)
         true = self.true_codes(clean)
         return Refinement(
-            refined=refined,
-            codes_only=codes_only,
+            refined=candidates.refined,
+            codes_only=candidates.codes_only,
             log_probs=posterior.log_probs,
             indices=indices_of(true),
             content=posterior.content,
@@ -200,9 +201,9 @@ class MotionCorrector(nn.Module):
         """
         check_sizes(moved)
         motion = embeddings_of(self.vqvae.encode_motion(moved))
-        evidence = self._evidence(moved, motion)
-        condition = self._prior_condition(motion, evidence.score_px)
-        return Reading(self.vqvae.content_indices(clean), evidence.log_probs, condition, evidence.score_px)
+        posterior = self._unguided(moved, motion)
+        condition = self._prior_condition(motion, posterior.score_px)
+        return Reading(self.vqvae.content_indices(clean), posterior.log_probs, condition, posterior.score_px)
 
     @torch.no_grad()
     def true_codes(self, clean: torch.Tensor) -> ContentCodes:
@@ -236,48 +237,47 @@ class MotionCorrector(nn.Module):
     def _posterior(self, padded: torch.Tensor, guidance: float) -> Posterior:
         """Belief over the clean codes: the evidence, guided by the prior as far as there was motion."""
         motion = embeddings_of(self.vqvae.encode_motion(padded))
-        evidence = self._evidence(padded, motion)
+        unguided = self._unguided(padded, motion)
         if guidance == 0:
-            return evidence
-        condition = self._prior_condition(motion, evidence.score_px)
-        strength = guidance * no_harm_gate(evidence.score_px)
-        return self._believe(evidence, guide(self.prior, evidence.log_probs, condition, strength))
+            return unguided
+        condition = self._prior_condition(motion, unguided.score_px)
+        strength = guidance * no_harm_gate(unguided.score_px)
+        return self._believe(unguided, guide(self.prior, unguided.log_probs, condition, strength))
 
-    def _evidence(self, padded: torch.Tensor, motion: Embeddings) -> Posterior:
-        """Belief over the clean codes from the image alone."""
-        seen = self.fidelity_branch.read_coarse(padded, on_fine_grid(motion))
-        coarse = log_probabilities(seen.logits)
-        content = self.vqvae.expect_coarse(coarse.exp())
-        fine = self.fidelity_branch.read_fine(seen, content)
-        log_probs = LevelLogits(coarse, log_probabilities(fine.logits))
-        embeddings = Embeddings(content, self._fine_content(log_probs, fine))
-        score_px = self.fidelity_branch.motion_score_px(seen, fine)
-        return Posterior(padded, seen, fine, log_probs, embeddings, score_px)
+    def _unguided(self, padded: torch.Tensor, motion: Embeddings) -> Posterior:
+        """Belief over the clean codes from the image alone: the evidence."""
+        coarse = self.fidelity_branch.read_coarse(padded, on_eighth_grid(motion))
+        coarse_log_probs = log_probabilities(coarse.logits)
+        coarse_content = self.vqvae.expect_coarse(coarse_log_probs.exp())
+        fine = self.fidelity_branch.read_fine(coarse, coarse_content)
+        log_probs = LevelLogProbs(coarse_log_probs, log_probabilities(fine.logits))
+        content = Embeddings(coarse_content, self._fine_content(log_probs, fine))
+        score_px = self.fidelity_branch.motion_score_px(coarse, fine)
+        return Posterior(padded, coarse, fine, log_probs, content, score_px)
 
-    def _believe(self, evidence: Posterior, log_probs: LevelLogits) -> Posterior:
+    def _believe(self, posterior: Posterior, log_probs: LevelLogProbs) -> Posterior:
         """The same image under another belief over its clean codes."""
-        coarse = self.vqvae.expect_coarse(log_probs.coarse.exp())
-        fine = self.fidelity_branch.read_fine(evidence.seen, coarse)
-        content = Embeddings(coarse, self._fine_content(log_probs, fine))
-        return evidence._replace(fine=fine, log_probs=log_probs, content=content)
+        coarse_content = self.vqvae.expect_coarse(log_probs.coarse.exp())
+        fine = self.fidelity_branch.read_fine(posterior.coarse, coarse_content)
+        content = Embeddings(coarse_content, self._fine_content(log_probs, fine))
+        return posterior._replace(fine=fine, log_probs=log_probs, content=content)
 
-    def _fine_content(self, log_probs: LevelLogits, fine: FineEvidence) -> torch.Tensor:
+    def _fine_content(self, log_probs: LevelLogProbs, fine: FineFeatures) -> torch.Tensor:
         """Posterior-mean fine embedding, better than the most likely code by .5 dB and more: (B, C, *1/4)."""
         return self.vqvae.expect_fine(log_probs.fine.exp()) + fine.detail.float()
 
-    def _draw(self, posterior: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """The refined image and the codes-only image, each (B, 1, *spatial) float32."""
+    def _draw(self, posterior: Posterior) -> Candidates:
+        """The refined image and the codes-only image, padded."""
         codes_only = self.vqvae.decode(posterior.content)
         refined = self.fidelity_branch.refine(
-            posterior.image, posterior.seen, posterior.fine, posterior.content.fine, codes_only
+            posterior.image, posterior.coarse, posterior.fine, posterior.content.fine, codes_only
         )
-        return refined.float(), codes_only.float()
+        return Candidates(refined.float(), codes_only.float())
 
-    def _careful(
-        self, posterior: Posterior, refined: torch.Tensor, codes_only: torch.Tensor, fidelity: float = 1.0
-    ) -> torch.Tensor:
+    def _careful(self, posterior: Posterior, candidates: Candidates, fidelity: float = 1.0) -> torch.Tensor:
         """From the codes-only image (fidelity 0) to the image with its share of the residual (1), padded."""
-        return torch.lerp(codes_only, torch.lerp(posterior.image.float(), refined, RESIDUAL_SHARE), fidelity)
+        detailed = torch.lerp(posterior.image.float(), candidates.refined, RESIDUAL_SHARE)
+        return torch.lerp(candidates.codes_only, detailed, fidelity)
 
     def _as_far_as(self, image: torch.Tensor, result: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
         """From ``image`` to the padded ``result``, a magnitude too, as far as the gate (B,) is open."""

@@ -31,6 +31,12 @@ class LevelLogits(NamedTuple):
     fine: torch.Tensor
 
 
+class LevelLogProbs(LevelLogits):
+    """Logits that are log-probabilities: at each site their exponentials add up to one."""
+
+    __slots__ = ()
+
+
 class LevelIndices(NamedTuple):
     """Code indices of both levels: (B, *coarse) and (B, *fine), int64."""
 
@@ -52,24 +58,24 @@ class LevelMasks(NamedTuple):
     fine: torch.Tensor
 
 
-class Known(NamedTuple):
+class CodeEmbeddings(NamedTuple):
     """Code embeddings in the order of the sequence: (B, coarse sites, hidden) and (B, fine sites, hidden)."""
 
     coarse: torch.Tensor
     fine: torch.Tensor
 
 
-class Seen(NamedTuple):
-    """Evidence as the transformer takes it in, see :meth:`ContentPrior.see`.
+class PriorEvidence(NamedTuple):
+    """Evidence as the transformer takes it in, see :meth:`ContentPrior.take_in`.
 
     Attributes:
         added: what it adds at each position, (B, length, hidden).
-        log_probs: what the transformer's residual is added to, (B, codes, *window) on both levels, zero where the
-            evidence is dropped.
+        logits: what the transformer's residual is added to, (B, codes, *window) on both levels: the log-probabilities
+            of the evidence, zero where it is dropped.
     """
 
     added: torch.Tensor
-    log_probs: LevelLogits
+    logits: LevelLogits
 
 
 class CausalBlock(nn.Module):
@@ -104,8 +110,8 @@ class CausalBlock(nn.Module):
         query, key, value = split.permute(2, 0, 3, 1, 4).flatten(1, 2).contiguous()
         later = torch.full((query.shape[1],) * 2, float("-inf")).to(query).triu(1)
         scores = torch.baddbmm(later, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
-        seen = (scores.softmax(dim=-1) @ value).unflatten(0, (-1, self.num_heads)).transpose(1, 2).flatten(-2)
-        tokens = tokens + self.project(seen)
+        attended = (scores.softmax(dim=-1) @ value).unflatten(0, (-1, self.num_heads)).transpose(1, 2).flatten(-2)
+        tokens = tokens + self.project(attended)
         return tokens + self.mlp(self.norm_mlp(tokens))
 
 
@@ -153,7 +159,7 @@ class ContentPrior(nn.Module):
     def forward(
         self,
         indices: LevelIndices,
-        evidence: LevelLogits | None = None,
+        evidence: LevelLogProbs | None = None,
         condition: torch.Tensor | None = None,
         keep: torch.Tensor | None = None,
         unsure: LevelMasks | None = None,
@@ -162,72 +168,75 @@ class ContentPrior(nn.Module):
 
         Args:
             indices: codes of the window, (B, *coarse_window) and (B, *2 coarse_window).
-            evidence: log-probabilities of the codes read off the corrupted image; None for the unconditional prior.
+            evidence: log-probabilities of the codes read off the corrupted image, (B, codes, *coarse_window) and
+                (B, codes, *2 coarse_window); None for the unconditional prior.
             condition: global motion condition (B, condition_channels); None together with ``evidence``.
             keep: (B,) bool, samples whose evidence and condition are seen; all by default.
             unsure: sites whose code later positions do not know: they are told the mean of the evidence instead. None
                 by default, and without evidence.
         """
-        known = self.embed(indices)
+        codes = self.embed(indices)
         if evidence is None:
-            return self.predict(known, None)
+            return self.predict(codes, None)
         if unsure is not None:
-            levels = zip(unsure, self.expect(evidence), known, strict=True)
-            known = Known(*(torch.where(mask.flatten(1).unsqueeze(-1), mean, code) for mask, mean, code in levels))
-        return self.predict(known, self.see(evidence, condition, keep))
+            levels = zip(unsure, self.embed_belief(evidence), codes, strict=True)
+            codes = CodeEmbeddings(
+                *(torch.where(mask.flatten(1).unsqueeze(-1), mean, code) for mask, mean, code in levels)
+            )
+        return self.predict(codes, self.take_in(evidence, condition, keep))
 
-    def embed(self, indices: LevelIndices) -> Known:
+    def embed(self, indices: LevelIndices) -> CodeEmbeddings:
         """What :meth:`predict` takes of codes that are known, (B, *coarse_window) and (B, *2 coarse_window)."""
-        return Known(*(code(level.flatten(1)) for code, level in zip(self.code, indices, strict=True)))
+        return CodeEmbeddings(*(code(level.flatten(1)) for code, level in zip(self.code, indices, strict=True)))
 
-    def expect(self, log_probs: LevelLogits) -> Known:
+    def embed_belief(self, logits: LevelLogits) -> CodeEmbeddings:
         """What :meth:`predict` takes of codes that are believed in: the mean embedding of each site.
 
         Args:
-            log_probs: (B, codes, *window) on both levels.
+            logits: (B, codes, *window) on both levels.
         """
-        return Known(
+        return CodeEmbeddings(
             *(
                 level.softmax(1).flatten(2).transpose(1, 2) @ cast("nn.Embedding", code).weight
-                for code, level in zip(self.code, log_probs, strict=True)
+                for code, level in zip(self.code, logits, strict=True)
             )
         )
 
-    def see(
-        self, evidence: LevelLogits, condition: torch.Tensor | None = None, keep: torch.Tensor | None = None
-    ) -> Seen:
+    def take_in(
+        self, evidence: LevelLogProbs, condition: torch.Tensor | None = None, keep: torch.Tensor | None = None
+    ) -> PriorEvidence:
         """What :meth:`predict` needs of the evidence: the same in every pass over a window.
 
         Arguments as of :meth:`forward`.
         """
         # The mean embedding: bounded, and free of codes that the evidence excludes.
-        added = self.evidence(torch.cat(self.expect(evidence), dim=1))
+        added = self.evidence(torch.cat(self.embed_belief(evidence), dim=1))
         if condition is not None:
             added = added + self.condition(condition).unsqueeze(1)
-        log_probs = LevelLogits(*(level.log_softmax(1) for level in evidence))
+        log_probs = LevelLogProbs(*(level.log_softmax(1) for level in evidence))
         if keep is None:
-            return Seen(added, log_probs)
+            return PriorEvidence(added, log_probs)
         kept = keep.reshape(-1, 1, *(1,) * self.spatial_dims)
-        return Seen(added * keep.reshape(-1, 1, 1), LevelLogits(*(kept * level for level in log_probs)))
+        return PriorEvidence(added * keep.reshape(-1, 1, 1), LevelLogits(*(kept * level for level in log_probs)))
 
-    def predict(self, known: Known, seen: Seen | None) -> LevelLogits:
+    def predict(self, codes: CodeEmbeddings, taken_in: PriorEvidence | None) -> LevelLogits:
         """Logits as from :meth:`forward`, with codes and evidence as the methods above gave them.
 
         Args:
-            known: the codes of the window, of which each position is told those before it.
-            seen: of the same windows; None for the unconditional prior.
+            codes: those of the window, of which each position is told the ones before it.
+            taken_in: evidence of the same windows; None for the unconditional prior.
         """
-        before = torch.cat(known, dim=1)[:, :-1]
+        before = torch.cat(codes, dim=1)[:, :-1]
         tokens = torch.cat([self.start.expand(len(before), -1, -1), before], dim=1) + self.position
-        tokens = tokens + F.pad(self._parents(known.coarse), (0, 0, self.num_coarse, 0))
-        if seen is not None:
-            tokens = tokens + seen.added
+        tokens = tokens + F.pad(self._parents(codes.coarse), (0, 0, self.num_coarse, 0))
+        if taken_in is not None:
+            tokens = tokens + taken_in.added
         tokens = torch.cat([self.transformer(block) for block in tokens.split(WINDOWS_AT_ONCE)])
         logits = (self.head[0](tokens[:, : self.num_coarse]), self.head[1](tokens[:, self.num_coarse :]))
         out = LevelLogits(*(self._to_grid(level, k) for level, k in zip(logits, (1, FINE_PER_COARSE), strict=True)))
-        if seen is None:
+        if taken_in is None:
             return out
-        return LevelLogits(*(level + given for level, given in zip(out, seen.log_probs, strict=True)))
+        return LevelLogits(*(level + given for level, given in zip(out, taken_in.logits, strict=True)))
 
     def _parents(self, coarse: torch.Tensor) -> torch.Tensor:
         """What lies over each fine site: (B, coarse sites, hidden) -> (B, fine sites, hidden)."""

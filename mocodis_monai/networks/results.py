@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import torch
 
-from mocodis_monai.networks.fidelity_branch import CoarseEvidence, FineEvidence
+from mocodis_monai.networks.fidelity_branch import CoarseFeatures, FineFeatures
 from mocodis_monai.networks.hierarchical_vqvae import ContentCodes, Embeddings, MotionCodes
-from mocodis_monai.networks.prior import LevelIndices, LevelLogits
+from mocodis_monai.networks.prior import LevelIndices, LevelLogProbs
 
 
 class Correction(NamedTuple):
@@ -31,14 +31,34 @@ class Correction(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What is believed of the clean codes, their posterior-mean embeddings, and where it came from."""
+    """What is believed of the clean codes of an image, and where it came from.
+
+    Attributes:
+        image: the padded one, (B, 1, *spatial).
+        coarse, fine: features of the fidelity branch.
+        log_probs: log-probabilities of the clean codes, (B, codes, *1/8) and (B, codes, *1/4), float32.
+        content: their posterior-mean embeddings, (B, C, *1/8) and (B, C, *1/4), float32.
+        score_px: motion score in pixels, (B,).
+    """
 
     image: torch.Tensor
-    seen: CoarseEvidence
-    fine: FineEvidence
-    log_probs: LevelLogits
+    coarse: CoarseFeatures
+    fine: FineFeatures
+    log_probs: LevelLogProbs
     content: Embeddings
     score_px: torch.Tensor
+
+
+class Candidates(NamedTuple):
+    """The two images that a posterior gives, from which the corrected one is mixed.
+
+    Attributes:
+        refined: the image plus the whole residual, padded, (B, 1, *spatial) float32.
+        codes_only: what the posterior mean of the codes draws, likewise.
+    """
+
+    refined: torch.Tensor
+    codes_only: torch.Tensor
 
 
 class Reconstruction(NamedTuple):
@@ -70,7 +90,7 @@ class Refinement(NamedTuple):
 
     refined: torch.Tensor
     codes_only: torch.Tensor
-    log_probs: LevelLogits
+    log_probs: LevelLogProbs
     indices: LevelIndices
     content: Embeddings
     true_content: Embeddings
@@ -78,10 +98,17 @@ class Refinement(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """True clean codes; of the moved image the log-probabilities, the prior's condition (B, K) and the score (B,)."""
+    """What the prior learns from.
+
+    Attributes:
+        indices: true clean codes, (B, *1/8) and (B, *1/4), int64.
+        evidence: log-probabilities of the codes read off the moved image, (B, codes, *1/8) and (B, codes, *1/4).
+        condition: global motion condition, (B, K).
+        score_px: motion score in pixels, (B,).
+    """
 
     indices: LevelIndices
-    evidence: LevelLogits
+    evidence: LevelLogProbs
     condition: torch.Tensor
     score_px: torch.Tensor
 

@@ -142,7 +142,7 @@ def test_a_batch_is_the_same_as_one_image_after_the_other(small_corrector, guida
 def test_an_image_without_motion_comes_back_bit_by_bit(small_corrector, monkeypatch, guidance):
     network = small_corrector(guidance=guidance).eval()
     image = torch.rand(2, 1, 61, 77)
-    monkeypatch.setattr(network.fidelity_branch, "motion_score_px", lambda seen, fine: torch.tensor([0.0, 5.0]))
+    monkeypatch.setattr(network.fidelity_branch, "motion_score_px", lambda coarse, fine: torch.tensor([0.0, 5.0]))
     for corrected in (network(image).detach(), network.correct(image).corrected):
         assert torch.equal(corrected[0], image[0])
         assert not torch.allclose(corrected[1], image[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mocodis_monai.networks import ContentPrior, LevelIndices, LevelLogits, LevelMasks
+from mocodis_monai.networks import ContentPrior, LevelIndices, LevelLogits, LevelLogProbs, LevelMasks
 from mocodis_monai.networks.prior import CausalBlock
 
 NUM_COARSE, NUM_FINE = 4, 16  # a window of 2 x 2 coarse sites
@@ -22,11 +22,11 @@ def prior(awaken) -> ContentPrior:
 
 
 @pytest.fixture
-def inputs() -> tuple[LevelIndices, LevelLogits, torch.Tensor]:
+def inputs() -> tuple[LevelIndices, LevelLogProbs, torch.Tensor]:
     torch.manual_seed(1)
     indices = LevelIndices(torch.randint(CODES[0], (2, 2, 2)), torch.randint(CODES[1], (2, 4, 4)))
     evidence = LevelLogits(torch.randn(2, CODES[0], 2, 2), torch.randn(2, CODES[1], 4, 4))
-    logs = LevelLogits(*(level.double().log_softmax(1) for level in evidence))
+    logs = LevelLogProbs(*(level.double().log_softmax(1) for level in evidence))
     return indices, logs, torch.randn(2, 3, dtype=torch.float64)
 
 
@@ -92,8 +92,8 @@ def test_a_belief_that_is_certain_says_what_the_code_says(prior, inputs):
         1e3 * torch.nn.functional.one_hot(level, codes).movedim(-1, 1).double()
         for level, codes in zip(indices, CODES, strict=True)
     ))
-    seen = prior.see(evidence, condition)
-    for told, wanted in zip(prior.predict(prior.expect(certain), seen), prior(indices, *inputs[1:]), strict=True):
+    believed = prior.predict(prior.embed_belief(certain), prior.take_in(evidence, condition))
+    for told, wanted in zip(believed, prior(indices, evidence, condition), strict=True):
         torch.testing.assert_close(told, wanted)
 
 
