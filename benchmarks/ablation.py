@@ -19,7 +19,7 @@ import typer
 
 from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.evaluation import Grid, evaluate_cells
-from mocodis_monai.evaluation.cases import SEPARATOR, Case
+from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.evaluation.grid import builtin_grid, cells_of
 from mocodis_monai.evaluation.methods import CorrectorMethod, Method, Output
 from mocodis_monai.evaluation.statistics import Summary, summarise
@@ -63,7 +63,7 @@ def methods_of(network: MotionCorrector, control: MotionCorrector | None) -> lis
 def line(summary: Summary, gains: Summary) -> str:
     """A line of the table: means, and the gain over what it is compared with."""
     return (
-        f"| {summary.group.replace(SEPARATOR, ' | ')} | {summary.method} | {summary.num_cases} "
+        f"| {summary.group.label} | {summary.method} | {summary.num_cases} "
         f"| {summary.means['ssim']:.4f} | {summary.means['psnr_db']:.2f} "
         f"| {gains.gains['ssim']:+.4f} |"
     )

@@ -21,6 +21,7 @@ from nibabel.orientations import aff2axcodes
 from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.data.packaged import colin27_path
 from mocodis_monai.evaluation import Case, Cell, CorrectorMethod, Evaluation, Grid, cells_of, evaluate_cells
+from mocodis_monai.evaluation.cases import NO_MOTION
 from mocodis_monai.evaluation.grid import LINE_ORDERS, VIEWS
 from mocodis_monai.evaluation.summaries import as_json, summaries
 from mocodis_monai.inferers import thickest_axis
@@ -46,7 +47,7 @@ def volume_cells(path: Path) -> Iterator[tuple[Cell, list[Case]]]:
     volume = read_volume(path)
     clean = MetaTensor(torch.from_numpy(volume.data)[None], affine=torch.from_numpy(volume.affine))
     still = Case(
-        cell=Cell(NAME, "none", "none", "subject"),
+        cell=Cell(NAME, NO_MOTION, NO_MOTION, "subject"),
         subject=NAME,
         name=NAME,
         moved=clean.as_tensor()[0],

@@ -16,7 +16,6 @@ from typing import Any
 import typer
 
 from mocodis_monai.evaluation import Row, Summary, summarise
-from mocodis_monai.evaluation.cases import SEPARATOR
 from mocodis_monai.evaluation.summaries import GROUPS
 
 _TEXTS = {"region", "family", "severity", "held_out", "subject", "case", "method"}
@@ -55,8 +54,7 @@ def table(rows: list[Row], method: str, against: str, by: str = "population and 
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for found in (summary for summary in paired if summary.method == method):
         both = [_gain(gains[found.group, name]) for name in (method, against)]
-        name = found.group.replace(SEPARATOR, " | ")
-        lines.append(f"| {name} | {found.num_cases} | {' | '.join(both)} | {found.gains['ssim']:+.3f} |")
+        lines.append(f"| {found.group.label} | {found.num_cases} | {' | '.join(both)} | {found.gains['ssim']:+.3f} |")
     return lines
 
 

@@ -3,7 +3,7 @@
 May hold: the grid, cases, methods, statistics. No drawing (``report``) and no training.
 """
 
-from .cases import Case, Cell
+from .cases import Case, Cell, Group
 from .grid import Grid, builtin_grid, cells_of, trained_on
 from .measures import METRICS, Row
 from .methods import Blurred, CorrectorMethod, Method, Output, Uncorrected, corrector_methods
@@ -22,6 +22,7 @@ __all__ = [
     "Evaluation",
     "Example",
     "Grid",
+    "Group",
     "Interval",
     "Method",
     "Output",

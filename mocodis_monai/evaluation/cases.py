@@ -7,11 +7,31 @@ from typing import Any, NamedTuple
 import torch
 
 from mocodis_monai.errors import InputError
+from mocodis_monai.motion import SEVERITY_BANDS
 
-__all__ = ["POPULATIONS", "REAL_SCANS", "SEPARATOR", "SEVERITIES", "Alignment", "Case", "Cell", "check_cell"]
+__all__ = [
+    "MOVED_ALONE",
+    "NO_MOTION",
+    "PAIRS",
+    "POPULATIONS",
+    "REAL",
+    "REAL_SCANS",
+    "SEVERITIES",
+    "Alignment",
+    "Case",
+    "Cell",
+    "Group",
+    "check_cell",
+]
 
 SEPARATOR = " | "
-SEVERITIES = ("none", "mild", "moderate", "severe", "extreme", "pairs", "moved alone")
+NO_MOTION = "none"
+"""Family and severity of a clean image."""
+REAL = "real"
+"""Family of the patients who moved."""
+PAIRS, MOVED_ALONE = "pairs", "moved alone"
+"""In place of the severity of a patient who moved: there is a still scan, there is none."""
+SEVERITIES = (NO_MOTION, *(name for name, _ in SEVERITY_BANDS), PAIRS, MOVED_ALONE)
 POPULATIONS = {
     "": "seen regions and families",
     "family": "held-out families",
@@ -23,14 +43,43 @@ REAL_SCANS = "real scans"
 """The population of the patients who moved, whose ``held_out`` says nothing more."""
 
 
+class Group(NamedTuple):
+    """Cases that a table shows together.
+
+    Attributes:
+        names: what they have in common besides the severity: nothing, a population, a region, a family, or a region and
+            a family.
+        severity: see :class:`Cell`.
+    """
+
+    names: tuple[str, ...]
+    severity: str
+
+    @property
+    def head(self) -> str:
+        """What stands before the severity, "" where nothing does."""
+        return SEPARATOR.join(self.names)
+
+    @property
+    def label(self) -> str:
+        """What tables and ``summary.json`` call it."""
+        return SEPARATOR.join((*self.names, self.severity))
+
+    @classmethod
+    def of_label(cls, label: str) -> Group:
+        """The group that is called so."""
+        *names, severity = label.split(SEPARATOR)
+        return cls(tuple(names), severity)
+
+
 class Cell(NamedTuple):
     """A box of the table.
 
     Attributes:
         region: part of the body, or the data set of real scans.
-        family: kind of motion; "none" for a clean image, "real" for a patient who moved.
-        severity: "none", a band of ``mocodis_monai.motion.SEVERITY_BANDS``; for a patient who moved "pairs" where there
-            is a still scan and "moved alone" where there is none.
+        family: kind of motion; :data:`NO_MOTION` for a clean image, :data:`REAL` for a patient who moved.
+        severity: one of :data:`SEVERITIES`: :data:`NO_MOTION`, a band of ``mocodis_monai.motion.SEVERITY_BANDS``; for a
+            patient who moved :data:`PAIRS` where there is a still scan and :data:`MOVED_ALONE` where there is none.
         held_out: why training has not seen the like: "", "family", "region" or "subject" (a real image).
     """
 
@@ -42,7 +91,12 @@ class Cell(NamedTuple):
     @property
     def label(self) -> str:
         """What tables call it: region, family and severity."""
-        return SEPARATOR.join((self.region, self.family, self.severity))
+        return self.group.label
+
+    @property
+    def group(self) -> Group:
+        """Its cases as a group."""
+        return Group((self.region, self.family), self.severity)
 
 
 def check_cell(cell: Cell) -> None:

@@ -16,7 +16,7 @@ from nibabel.orientations import aff2axcodes
 from mocodis_monai.data.packaged import COLIN27_PATH
 from mocodis_monai.data.phantom import REGIONS
 from mocodis_monai.data.records import Record, phantom_records, slice_records
-from mocodis_monai.evaluation.cases import Case, Cell
+from mocodis_monai.evaluation.cases import NO_MOTION, Case, Cell
 from mocodis_monai.motion import FAMILIES, RIGID_FAMILIES, band_of
 from mocodis_monai.release import bundle_root
 from mocodis_monai.transforms import LoadSourced, OutOfReachError, RandKSpaceMotiond, RandTextured
@@ -123,7 +123,7 @@ def simulated_cells(
         displacements_mm: displacement scores.
         held_out: why training has not seen a family (None: no motion) in this region, see :class:`Cell`.
     """
-    cell = Cell(region, "none", "none", held_out(None))
+    cell = Cell(region, NO_MOTION, NO_MOTION, held_out(None))
     yield cell, [_case(cell, record, image, image, image, {}) for record, image in clean]
     bands: dict[str, list[float]] = {}
     for displacement_mm in dict.fromkeys(displacements_mm):

@@ -13,7 +13,7 @@ from nibabel.orientations import aff2axcodes
 from mocodis_monai.data.manifest import FORMAT, MOVED, STILL, TEST, ManifestEntry, check_files, read_manifest, unpaired
 from mocodis_monai.data.nifti import read_geometry, read_volume
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation.cases import Case, Cell
+from mocodis_monai.evaluation.cases import MOVED_ALONE, PAIRS, REAL, Case, Cell
 from mocodis_monai.evaluation.registration import check_registrable, registered_to
 from mocodis_monai.evaluation.still_scans import StillScan, check_slices
 from mocodis_monai.inferers import choose_slice_axis
@@ -109,10 +109,10 @@ def cells_of_scans(scans: list[RealScan]) -> Iterator[tuple[Cell, Iterator[Case]
     A pair that cannot be registered is left out with a warning: the others are worth their evaluation.
     """
     for region in dict.fromkeys(scan.region for scan in scans):
-        for severity, paired in (("pairs", True), ("moved alone", False)):
+        for severity, paired in ((PAIRS, True), (MOVED_ALONE, False)):
             found = [scan for scan in scans if scan.region == region and (scan.still is not None) == paired]
             if found:
-                cell = Cell(region, "real", severity, "subject")
+                cell = Cell(region, REAL, severity, "subject")
                 yield cell, _cases(cell, found)
 
 

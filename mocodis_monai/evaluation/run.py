@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mocodis_monai import __version__
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation.cases import Alignment, Case, Cell, check_cell
+from mocodis_monai.evaluation.cases import NO_MOTION, Alignment, Case, Cell, check_cell
 from mocodis_monai.evaluation.grid import trained_on
 from mocodis_monai.evaluation.measures import Row, measure
 from mocodis_monai.evaluation.methods import Method, Output, Uncorrected, correct_with
@@ -221,7 +221,7 @@ def _rank_correlations(examples: list[Example]) -> list[float]:
     """Does the map of uncertainty rank the errors that are really there?"""
     found = []
     for example in examples:
-        still = example.cell.severity == "none"  # what errors it has are rounding
+        still = example.cell.severity == NO_MOTION  # what errors it has are rounding
         if still or example.target is None or example.uncertainty is None:
             continue
         inside = foreground_mask(torch.from_numpy(example.target)[None])[0].numpy()

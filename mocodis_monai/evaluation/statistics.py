@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import bootstrap, norm, t
 
+from mocodis_monai.evaluation.cases import Group
 from mocodis_monai.evaluation.measures import METRICS, Row
 from mocodis_monai.evaluation.methods import UNCORRECTED
 
@@ -43,7 +44,7 @@ class Summary(NamedTuple):
     """A method on those cases of a group that it and ``against`` both have.
 
     Attributes:
-        group: name of the group.
+        group: the group.
         method: what was measured.
         against: what the gains are relative to, case by case.
         num_cases, num_subjects: how many.
@@ -54,7 +55,7 @@ class Summary(NamedTuple):
         seconds: mean time for a case.
     """
 
-    group: str
+    group: Group
     method: str
     against: str
     num_cases: int
@@ -66,20 +67,20 @@ class Summary(NamedTuple):
     seconds: float
 
 
-def summarise(rows: Iterable[Row], by: Callable[[Row], str | None], against: str = UNCORRECTED) -> list[Summary]:
+def summarise(rows: Iterable[Row], by: Callable[[Row], Group | None], against: str = UNCORRECTED) -> list[Summary]:
     """One summary for each group and method, in the order in which they come; ``by`` gives None to leave a row out.
 
     Raises:
         ValueError: two cases are called the same, or a method has no SSIM of a case of which ``against`` has one: left
             out, it would make the method look better.
     """
-    groups: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[Group, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if (name := by(row)) is not None:
-            groups[name][row.method].append(row)
+        if (group := by(row)) is not None:
+            groups[group][row.method].append(row)
     return [
-        _summary(name, method, found, methods.get(against, []), against)
-        for name, methods in groups.items()
+        _summary(group, method, found, methods.get(against, []), against)
+        for group, methods in groups.items()
         for method, found in methods.items()
     ]
 
@@ -114,7 +115,7 @@ def _expanded_level(count: int) -> float:
     return float(1 - 2 * norm.cdf(-np.sqrt(count / (count - 1)) * t.ppf(0.975, count - 1)))
 
 
-def _summary(group: str, method: str, rows: list[Row], against_rows: list[Row], against: str) -> Summary:
+def _summary(group: Group, method: str, rows: list[Row], against_rows: list[Row], against: str) -> Summary:
     before = {row.case: row for row in against_rows}
     if len(before) < len(against_rows):
         twice = next(name for name, count in Counter(row.case for row in against_rows).items() if count > 1)

@@ -9,25 +9,25 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from mocodis_monai.evaluation.cases import POPULATIONS, REAL_SCANS, SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.cases import POPULATIONS, REAL, REAL_SCANS, SEVERITIES, Group
 from mocodis_monai.evaluation.measures import METRICS, Row
 from mocodis_monai.evaluation.run import Evaluation, Pair
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE, RESAMPLES, Summary, summarise
 
 __all__ = ["GROUPS", "as_json", "in_order", "population", "summaries"]
 
-GROUPS: dict[str, Callable[[Row], str]] = {
-    "severity": lambda row: row.severity,
-    "population and severity": lambda row: SEPARATOR.join((population(row), row.severity)),
-    "region and severity": lambda row: SEPARATOR.join((row.region, row.severity)),
-    "family and severity": lambda row: SEPARATOR.join((row.family, row.severity)),
-    "cell": lambda row: row.cell.label,
+GROUPS: dict[str, Callable[[Row], Group]] = {
+    "severity": lambda row: Group((), row.severity),
+    "population and severity": lambda row: Group((population(row),), row.severity),
+    "region and severity": lambda row: Group((row.region,), row.severity),
+    "family and severity": lambda row: Group((row.family,), row.severity),
+    "cell": lambda row: row.cell.group,
 }
 
 
 def population(row: Row) -> str:
     """What training knows of the case, in words."""
-    return REAL_SCANS if row.family == "real" else POPULATIONS[row.held_out]
+    return REAL_SCANS if row.family == REAL else POPULATIONS[row.held_out]
 
 
 def summaries(evaluation: Evaluation) -> dict[str, list[Summary]]:
@@ -57,6 +57,7 @@ def as_json(evaluation: Evaluation, grouped: dict[str, list[Summary]]) -> dict[s
             name: [
                 {
                     **_plain(summary._asdict()),
+                    "group": summary.group.label,
                     "gains": {metric: _plain(gain._asdict()) for metric, gain in summary.gains.items()},
                 }
                 for summary in found
@@ -70,11 +71,10 @@ def in_order(found: list[Summary]) -> list[Summary]:
     """By severity within what comes before it; the order in which regions and methods come is kept."""
 
     def place(summary: Summary) -> tuple[int, ...]:
-        *before, severity = summary.group.split(SEPARATOR)
-        return (*(order.index(part) for part in before), SEVERITIES.index(severity))
+        return (*(order.index(name) for name in summary.group.names), SEVERITIES.index(summary.group.severity))
 
     order = [*POPULATIONS.values(), REAL_SCANS]
-    order += [part for summary in found for part in summary.group.split(SEPARATOR) if part not in order]
+    order += [name for summary in found for name in summary.group.names if name not in order]
     return sorted(found, key=place)
 
 
@@ -82,7 +82,7 @@ def _score_ranks(evaluation: Evaluation) -> dict[str, float]:
     """Spearman correlation of the motion score with the displacement that was simulated, still images included."""
     found: dict[str, list[Row]] = {}
     for row in evaluation.rows:
-        if row.method == evaluation.methods[1] and row.family != "real" and math.isfinite(row.score_mm):
+        if row.method == evaluation.methods[1] and row.family != REAL and math.isfinite(row.score_mm):
             found.setdefault(population(row), []).append(row)
     return {
         name: float(spearmanr([row.score_mm for row in rows], [row.displacement_mm for row in rows]).statistic)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mocodis_monai.data.files import check_outputs, check_writable, make_output_dir, staged
 from mocodis_monai.evaluation import METRICS, Evaluation, Example, Interval, Row, Summary, evaluate
-from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.cases import NO_MOTION, REAL, SEVERITIES
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.summaries import as_json, population, summaries
 from mocodis_monai.report.findings import markdown, missing_rows, motion_scores, score_severities, verdict
@@ -97,12 +97,12 @@ def _write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: dict[str, Any]) -> str:
     filters: dict[str, Callable[..., Any]] = {"number": number, "gain": _gain, "percent": percent, "shade": _shade}
-    filters |= {"head": _head, "severity": _severity}
     ours = evaluation.methods[1]
     return page_template("evaluation.html.j2", filters).render(
         about=evaluation.about,
         ours=ours,
         uncorrected=UNCORRECTED,
+        no_motion=NO_MOTION,
         methods=evaluation.methods,
         metrics=METRICS,
         verdict=verdict(summary),
@@ -116,7 +116,7 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
             for title, group in (("region", "region and severity"), ("family", "family and severity"))
         ],
         cells=_by_head([s for s in grouped["cell"] if s.method == ours]),
-        cell_of={row.cell.label: row.cell for row in evaluation.rows},
+        cell_of={row.cell.group: row.cell for row in evaluation.rows},
         distributions=_distributions(evaluation),
         pairs=sorted(evaluation.pairs, key=lambda pair: pair.alignment.correlation),
         highlights=_highlights(evaluation.examples),
@@ -139,18 +139,9 @@ def _page(evaluation: Evaluation, grouped: dict[str, list[Summary]], summary: di
     )
 
 
-def _head(summary: Summary) -> str:
-    """What stands before the severity in the name of the group."""
-    return summary.group.rpartition(SEPARATOR)[0]
-
-
-def _severity(summary: Summary) -> str:
-    return summary.group.rpartition(SEPARATOR)[2]
-
-
 def _by_head(found: list[Summary]) -> list[tuple[str, list[Summary]]]:
     """Summaries by what stands before the severity."""
-    return [(head, list(group)) for head, group in groupby(found, _head)]
+    return [(head, list(group)) for head, group in groupby(found, lambda summary: summary.group.head)]
 
 
 class _Overview(NamedTuple):
@@ -165,10 +156,10 @@ class _Overview(NamedTuple):
 def _overview(evaluation: Evaluation, title: str, found: list[Summary]) -> _Overview:
     """``title`` is "region" or "family"; what training has not seen of it is marked."""
     seen = evaluation.about["trained_on"]["regions" if title == "region" else "families"]
-    unseen = {getattr(row, title) for row in evaluation.rows} - {*seen, "none", "real"}
-    severities = _present(map(_severity, found))
+    unseen = {getattr(row, title) for row in evaluation.rows} - {*seen, NO_MOTION, REAL}
+    severities = _present(summary.group.severity for summary in found)
     lines = [
-        (name, [next((s for s in group if _severity(s) == severity), None) for severity in severities])
+        (name, [next((s for s in group if s.group.severity == severity), None) for severity in severities])
         for name, group in _by_head(found)
     ]
     return _Overview(title, unseen, severities, lines)

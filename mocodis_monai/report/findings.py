@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mocodis_monai.evaluation.cases import SEPARATOR, SEVERITIES
+from mocodis_monai.evaluation.cases import MOVED_ALONE, NO_MOTION, PAIRS, SEVERITIES, Group
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.evaluation.statistics import Interval
 from mocodis_monai.report.numbers import number, percent
@@ -25,7 +25,9 @@ OTHER_WEIGHTS = (
 )
 LARGE_SHARE = 0.5
 """Share of the lost similarity from which on most of an artifact counts as gone."""
-_Group = dict[str, Any]
+_SEVERE = "severe"
+_Entry = dict[str, Any]
+"""A :class:`mocodis_monai.evaluation.Summary` as ``summary.json`` holds it."""
 
 
 class MotionScores(NamedTuple):
@@ -51,16 +53,16 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     ours = summary["methods"][1]
     pooled = [group for group in _moved(summary, "severity", ours) if _gain(group) is not None]
     sentences = [_gains_in_words(pooled)] if pooled else []
-    worst = [group for group in pooled if _severity(group) in ("severe", "pairs")]
+    worst = [group for group in pooled if _severity(group) in (_SEVERE, PAIRS)]
     uncorrected = {group["group"]: group for group in _of(summary, "severity", UNCORRECTED)}
     sentences += [_remains_in_words(group, uncorrected[group["group"]]) for group in worst]
-    sentences += [_still_in_words(group) for group in _of(summary, "severity", ours) if _severity(group) == "none"]
+    sentences += [_still_in_words(group) for group in _of(summary, "severity", ours) if _severity(group) == NO_MOTION]
     by_population = [group for group in _moved(summary, "population and severity", ours) if _gain(group) is not None]
-    severe = [group for group in by_population if _severity(group) == "severe"]
+    severe = [group for group in by_population if _severity(group) == _SEVERE]
     if len(severe) > 1:
         said = [f"{_head(group)} {_signed(group['gains']['ssim'])}" for group in severe]
         sentences.append(f"Gain in SSIM at severe motion: {'; '.join(said)}.")
-    if any(_severity(group) == "moved alone" for group in _of(summary, "severity", ours)):
+    if any(_severity(group) == MOVED_ALONE for group in _of(summary, "severity", ours)):
         sentences.append("Scans without a still twin have no truth to compare with: edges, score and likelihood only.")
     if _is_of_others(summary):
         sentences.append(OTHER_WEIGHTS)
@@ -132,12 +134,13 @@ def _method_table(summary: dict[str, Any], ours: str) -> list[str]:
     severe = [
         group
         for group in summary["groups"]["population and severity"]
-        if _severity(group) in ("severe", "pairs") and _gain(group) is not None
+        if _severity(group) in (_SEVERE, PAIRS) and _gain(group) is not None
     ]
     others = summary["groups"]["against others"]
     lines = []
     for group in severe if len(summary["methods"]) > 2 else []:
-        still = _find(summary["groups"]["population and severity"], f"{_head(group)}{SEPARATOR}none", group["method"])
+        clean = _group(group)._replace(severity=NO_MOTION).label
+        still = _find(summary["groups"]["population and severity"], clean, group["method"])
         ahead = next((o for o in others if (o["group"], o["against"]) == (group["group"], group["method"])), None)
         plain = group["method"] == UNCORRECTED
         lines.append(
@@ -156,13 +159,13 @@ def _method_table(summary: dict[str, Any], ours: str) -> list[str]:
 
 
 def _alone_table(summary: dict[str, Any], ours: str) -> list[str]:
-    groups = [group for group in _of(summary, "cell", ours) if _severity(group) == "moved alone"]
+    groups = [group for group in _of(summary, "cell", ours) if _severity(group) == MOVED_ALONE]
     cells = {group["group"]: group for group in _of(summary, "cell", UNCORRECTED)}
     return _table(
         "scans without a still twin|number|AES before|after|motion score mm|surprise nats",
         [
             (
-                group["group"].split(SEPARATOR)[0],
+                _group(group).names[0],
                 f"{group['num_cases']}",
                 number(cells[group["group"]]["means"]["aes"], 4),
                 number(group["means"]["aes"], 4),
@@ -207,7 +210,7 @@ def _cost_table(summary: dict[str, Any]) -> list[str]:
     return _table("method|parameters|training in processor minutes|seconds per volume", lines)
 
 
-def _gains_in_words(groups: list[_Group]) -> str:
+def _gains_in_words(groups: list[_Entry]) -> str:
     """Where the correction helps, where nobody can tell, and where it harms."""
     kinds = ("raises SSIM", "lowers SSIM", "has no sure effect on SSIM", "had too few subjects to be judged")
     found: dict[str, list[str]] = {kind: [] for kind in kinds}
@@ -223,9 +226,9 @@ def _gains_in_words(groups: list[_Group]) -> str:
     return f"The correction {'; it '.join(said)}; in brackets the mean change{of}."
 
 
-def _remains_in_words(group: _Group, before: _Group) -> str:
+def _remains_in_words(group: _Entry, before: _Entry) -> str:
     gain = group["gains"]["ssim"]["mean"]
-    if _severity(group) == "pairs":  # resampling and another breath cost similarity too: no share of it is motion's
+    if _severity(group) == PAIRS:  # resampling and another breath cost similarity too: no share of it is motion's
         return f"At {_name(group)} {group['made_worse']:.0%} of the cases are made worse."
     back = gain / max(1 - before["means"]["ssim"], 1e-6)
     rest = "most of the artifact is gone" if back >= LARGE_SHARE else "most of the artifact remains"
@@ -233,7 +236,7 @@ def _remains_in_words(group: _Group, before: _Group) -> str:
     return f"At {_name(group)} {share}: {rest}, and {group['made_worse']:.0%} of the cases are made worse."
 
 
-def _still_in_words(group: _Group) -> str:
+def _still_in_words(group: _Entry) -> str:
     return (
         f"Images without motion come back at SSIM {group['means']['ssim']:.4f}; "
         f"{group['clearly_worse']:.0%} of them are clearly changed."
@@ -247,37 +250,41 @@ def _table(titles: str, lines: Iterable[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows] if rows else []
 
 
-def _of(summary: dict[str, Any], kind: str, method: str) -> Iterator[_Group]:
+def _of(summary: dict[str, Any], kind: str, method: str) -> Iterator[_Entry]:
     yield from (group for group in summary["groups"][kind] if group["method"] == method)
 
 
-def _moved(summary: dict[str, Any], kind: str, method: str) -> list[_Group]:
-    return [group for group in _of(summary, kind, method) if _severity(group) != SEVERITIES[0]]
+def _moved(summary: dict[str, Any], kind: str, method: str) -> list[_Entry]:
+    return [group for group in _of(summary, kind, method) if _severity(group) != NO_MOTION]
 
 
-def _before(summary: dict[str, Any]) -> dict[str, _Group]:
+def _before(summary: dict[str, Any]) -> dict[str, _Entry]:
     return {group["group"]: group for group in _of(summary, "population and severity", UNCORRECTED)}
 
 
-def _find(groups: list[_Group], name: str, method: str) -> _Group | None:
+def _find(groups: list[_Entry], name: str, method: str) -> _Entry | None:
     return next((group for group in groups if (group["group"], group["method"]) == (name, method)), None)
 
 
-def _gain(group: _Group) -> float | None:
+def _gain(group: _Entry) -> float | None:
     mean: float | None = group["gains"]["ssim"]["mean"]
     return mean
 
 
-def _head(group: _Group) -> str:
-    return str(group["group"]).rpartition(SEPARATOR)[0]
+def _group(entry: _Entry) -> Group:
+    return Group.of_label(entry["group"])
 
 
-def _severity(group: _Group) -> str:
-    return str(group["group"]).rpartition(SEPARATOR)[2]
+def _head(entry: _Entry) -> str:
+    return _group(entry).head
 
 
-def _name(group: _Group) -> str:
-    return "real motion" if _severity(group) == "pairs" else f"{_severity(group)} motion"
+def _severity(entry: _Entry) -> str:
+    return _group(entry).severity
+
+
+def _name(group: _Entry) -> str:
+    return "real motion" if _severity(group) == PAIRS else f"{_severity(group)} motion"
 
 
 def _signed(gain: dict[str, float | None]) -> str:

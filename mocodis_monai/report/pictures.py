@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from mocodis_monai.evaluation import Example, Row
+from mocodis_monai.evaluation.cases import NO_MOTION
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.report.comparison import DIFFERENCE
 
@@ -45,7 +46,7 @@ DIFFERENCE_SCALE = 0.3
 """Difference at the ends of the colours, in units of the image's bright end."""
 UNCERTAINTY_SCALE = 0.3
 _WEBP_QUALITY = 55
-_ENDLESS = ("psnr_db", "none")
+_ENDLESS = ("psnr_db", NO_MOTION)
 """A clean image has no error, so its PSNR has no end, and a loss of it says nothing."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mocodis_monai.evaluation import METRICS, Interval, Row, paired_interval, summarise
-from mocodis_monai.evaluation.summaries import population
+from mocodis_monai.evaluation import METRICS, Group, Interval, Row, paired_interval, summarise
+from mocodis_monai.evaluation.summaries import GROUPS, population
 
 
 def row(case: str, method: str, ssim: float, subject: str = "", **changes) -> Row:
@@ -71,7 +71,7 @@ def test_equal_gains_and_no_gains():
 def test_gains_are_paired_by_case_whatever_the_order():
     before = [row(str(k), "uncorrected", k / 10) for k in range(5)]
     after = [row(str(k), "ours", k / 10 + 0.01 * (k - 1)) for k in (3, 0, 4, 1, 2)]
-    ours = next(s for s in summarise([*before, *after], lambda r: r.severity) if s.method == "ours")
+    ours = next(s for s in summarise([*before, *after], GROUPS["severity"]) if s.method == "ours")
     assert ours.gains["ssim"].mean == pytest.approx(0.01)
     assert ours.num_cases == ours.num_subjects == 5
     assert ours.made_worse == pytest.approx(1 / 5)
@@ -81,7 +81,7 @@ def test_gains_are_paired_by_case_whatever_the_order():
 
 def test_all_numbers_are_over_the_cases_that_both_have():
     rows = [row(str(k), "theirs", 0.5) for k in range(5)] + [row(str(k), "ours", 0.5 + k / 10) for k in range(12)]
-    ours = next(s for s in summarise(rows, lambda r: r.severity, against="theirs") if s.method == "ours")
+    ours = next(s for s in summarise(rows, GROUPS["severity"], against="theirs") if s.method == "ours")
     assert ours.num_cases == ours.num_subjects == 5
     assert ours.means["ssim"] == pytest.approx(0.7) and ours.gains["ssim"].mean == pytest.approx(0.2)
 
@@ -89,7 +89,7 @@ def test_all_numbers_are_over_the_cases_that_both_have():
 def test_two_cases_of_one_name_are_refused():
     rows = [row("t1.nii.gz", method, 0.5, subject) for method in ("uncorrected", "ours") for subject in "ab"]
     with pytest.raises(ValueError, match=r"t1\.nii\.gz"):
-        summarise(rows, lambda r: r.severity)
+        summarise(rows, GROUPS["severity"])
 
 
 @pytest.mark.parametrize("lacking", ["uncorrected", "ours"])
@@ -97,28 +97,35 @@ def test_a_case_that_one_method_has_no_ssim_of_is_refused(lacking):
     rows = [row(case, method, 0.5) for case in ("1", "2") for method in ("uncorrected", "ours")]
     rows = [r._replace(ssim=float("nan")) if (r.case, r.method) == ("2", lacking) else r for r in rows]
     with pytest.raises(ValueError, match="only one of 'ours' and 'uncorrected' has an SSIM of '2'"):
-        summarise(rows, lambda r: r.severity)
+        summarise(rows, GROUPS["severity"])
 
 
 @pytest.mark.parametrize(("loss", "share"), [(1e-6, 0.0), (1e-4, 1.0), (0.0, 0.0), (-0.1, 0.0)])
 def test_rounding_is_no_harm_and_the_smallest_real_loss_is(loss, share):
     rows = [row("1", "uncorrected", 0.5), row("1", "ours", 0.5 - loss)]
-    assert summarise(rows, lambda r: "all")[1].made_worse == share
+    assert summarise(rows, lambda r: Group((), "all"))[1].made_worse == share
 
 
 def test_against_another_method_and_groups_that_leave_rows_out():
     rows = [row(str(k), name, value) for k in range(3) for name, value in (("a", 0.5), ("b", 0.7), ("c", 0.4))]
     rows.append(row("x", "b", 0.0, severity="severe"))
-    found = summarise(rows, lambda r: r.severity if r.severity == "mild" else None, against="a")
+    found = summarise(rows, lambda r: Group((), "mild") if r.severity == "mild" else None, against="a")
     assert {(s.method, round(s.gains["ssim"].mean, 6)) for s in found} == {("a", 0), ("b", 0.2), ("c", -0.1)}
     assert {s.made_worse for s in found if s.method == "c"} == {1.0}
 
 
 def test_what_does_not_exist_is_left_out_of_the_means():
     rows = [row("1", "uncorrected", 0.5, vif=float("nan")), row("2", "uncorrected", 0.5, vif=0.4)]
-    assert summarise(rows, lambda r: "all")[0].means["vif"] == pytest.approx(0.4)
+    assert summarise(rows, lambda r: Group((), "all"))[0].means["vif"] == pytest.approx(0.4)
 
 
 def test_real_scans_are_a_population_of_their_own():
     assert population(row("1", "a", 0, family="real", held_out="subject")) == "real scans"
     assert population(row("1", "a", 0, family="nod", held_out="family")) == "held-out families"
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_a_group_can_be_read_back_from_what_it_is_called(kind):
+    group = GROUPS[kind](row("1", "a", 0, region="knee", family="nod"))
+    assert Group.of_label(group.label) == group and group.severity == "mild"
+    assert group.label == f"{group.head} | mild".removeprefix(" | ")
