@@ -157,7 +157,7 @@ def _attempt(run: _Run, scan: ScanFile) -> Outcome:
                 run.ledger.put(outcome.record)
             return outcome
     finally:
-        share.reach(1, 1)
+        share.finish()
 
 
 def _correct(run: _Run, scan: ScanFile, record: dict[str, Any], share: _Share) -> Outcome:
@@ -219,10 +219,19 @@ class _Share:
         self.run, self.done = run, 0.0
 
     def reach(self, slices: int, of: int) -> None:
+        """Note that ``slices`` are done; end the correction where the run was interrupted."""
         if self.run.stop.is_set():
             raise _Stopped
-        self.run.advance(slices / of - self.done)
-        self.done = slices / of
+        self._advance_to(slices / of)
+
+    def finish(self) -> None:
+        """Note that the scan is done with, however it went; an error that is under way stays what it is."""
+        if not self.run.stop.is_set():
+            self._advance_to(1)
+
+    def _advance_to(self, done: float) -> None:
+        self.run.advance(done - self.done)
+        self.done = done
 
 
 def _why(scan: ScanFile, error: Exception) -> str:
