@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +23,13 @@ from mocodis_monai.precision import mixed_precision
 DISPLACEMENTS = ("displacement_px", "partner_displacement_px")
 MAX_GRADIENT_NORM = 1.0
 """Gradients are clipped to this norm; without it a rare bright sample throws the codebooks off."""
+
+
+class _Stage(Enum):
+    """What an iteration of :class:`CorrectorStep` trains."""
+
+    CODES = "codes"
+    CORRECTION = "correction"
 
 
 class Pair(NamedTuple):
@@ -72,7 +79,7 @@ class CorrectorStep:
     ) -> None:
         self.codes_iterations, self.guidance = codes_iterations, guidance
         self.codes_loss = CodesLoss() if codes_loss is None else codes_loss
-        self._stage: Callable[..., Any] | None = None
+        self._stage: _Stage | None = None
 
     def __call__(self, engine: SupervisedTrainer, batch: dict[str, Any]) -> dict[str, Any]:
         """Run the step on a batch of twins: image, target, displacement_px; partner, partner_target and so on.
@@ -83,16 +90,16 @@ class CorrectorStep:
             RuntimeError: a gradient is not finite; likewise.
         """
         pair = prepare_twins(batch, engine.state.device)
-        stage = self._learn_codes if engine.state.iteration <= self.codes_iterations else self._learn_correction
-        if stage != self._stage:
+        stage = _Stage.CODES if engine.state.iteration <= self.codes_iterations else _Stage.CORRECTION
+        if stage is not self._stage:
             self._check_start(engine, stage)
             self._stage = stage
-        return stage(engine, pair)
+        return self._learn_codes(engine, pair) if stage is _Stage.CODES else self._learn_correction(engine, pair)
 
-    def _check_start(self, engine: SupervisedTrainer, stage: Callable[..., Any]) -> None:
+    def _check_start(self, engine: SupervisedTrainer, stage: _Stage) -> None:
         """Refuse a stage that could not learn; say so if the other one will never come."""
         network, state = bare(engine.network), engine.state
-        if stage == self._learn_correction:
+        if stage is _Stage.CORRECTION:
             if not all(book.initialized for book in network.modules() if isinstance(book, VectorQuantizer)):
                 raise InputError(
                     f"codes_iterations is {self.codes_iterations}, and the codes were never trained: the branch would "

@@ -176,6 +176,10 @@ class ResumeFrom:
 
     def __init__(self, path: str, state: dict[str, Any]) -> None:
         self.path, self.state = path, state
+        # What the configuration says, noted before the checkpoint is loaded.
+        self._epoch_length: int | None = None
+        self._length: dict[str, Any] = {}
+        self._groups: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""
