@@ -63,7 +63,18 @@ TIMED_SLICES = 4
 def seconds_per_volume(method: Method) -> float:
     """Time for a volume of 192 x 192 x 160, from a few of its slices: a slab of noise, which is all tissue."""
     slab = torch.from_numpy(np.random.default_rng(0).uniform(0.5, 1, (192, 192, TIMED_SLICES)).astype(np.float32))
-    case = Case(Cell("", "", "", ""), "", "", slab, None, (1.0, 1.0, 1.0), 2, 0.0, {}, "RAS")
+    case = Case(
+        cell=Cell("", "", "", ""),
+        subject="",
+        name="",
+        moved=slab,
+        target=None,
+        spacing_mm=(1.0, 1.0, 1.0),
+        slice_axis=2,
+        displacement_mm=0.0,
+        motion={},
+        orientation="RAS",
+    )
     method.correct(case)  # the first call pays for what is set up once
     return method.correct(case._replace(name="again")).seconds * VOLUME_SLICES / TIMED_SLICES
 

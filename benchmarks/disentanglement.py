@@ -100,7 +100,7 @@ def look(
     looked = []
     for k, region in enumerate(regions):
         same = [read_off[k] == true[k] for read_off, true in zip(found, read.indices, strict=True)]
-        other = [read_off[k] == true[1 - k] for read_off, true in zip(found, read.indices, strict=True)]
+        elsewhere = [read_off[k] == true[1 - k] for read_off, true in zip(found, read.indices, strict=True)]
         key = ("displacement_px", "partner_displacement_px")[k]
         looked.append(
             Looked(
@@ -111,7 +111,7 @@ def look(
                 _histogram(network, content, k),
                 *(float((image[k] - moved[k]).abs().mean()) for image in drawn),
                 float(torch.cat([level.flatten() for level in same]).float().mean()),
-                float(torch.cat([level.flatten() for level in other]).float().mean()),
+                float(torch.cat([level.flatten() for level in elsewhere]).float().mean()),
             )
         )
     return looked
@@ -186,8 +186,8 @@ def main(
     bands = np.array([band_of(value) for value in moved])
     print("| d. content codes agree | with the still image | with another image |\n|---|---|---|")
     for band in ("mild", "moderate", "severe", "extreme"):
-        agreement, chance = (table[name][bands == band].mean() for name in ("agreement", "chance_agreement"))
-        print(f"| {band} | {agreement:.3f} | {chance:.3f} |")
+        agreement, by_chance = (table[name][bands == band].mean() for name in ("agreement", "chance_agreement"))
+        print(f"| {band} | {agreement:.3f} | {by_chance:.3f} |")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,14 @@ class Told(NamedTuple):
     artifact_rank: float
 
 
+DECIMALS = {
+    "evidence": 2, "prior": 2, "both": 2, "guided": 2,
+    "right_evidence": 3, "right_guided": 3, "familiar": 3,
+    "uncertainty_rank": 2, "artifact_rank": 2,
+}
+"""Of each column of the table, in their order."""
+
+
 def images(per_region: int) -> Iterator[tuple[str, float, torch.Tensor, torch.Tensor]]:
     """Region, displacement, moved and clean image, (1, 1, H, W) each."""
     load = LoadSourced("image")
@@ -137,9 +145,9 @@ def main(
     seen = set(trained_on().regions)
     for name, wanted in (("seen", True), ("held out", False)):
         for severity in dict.fromkeys(row.severity for row in told):
-            table = np.array([row[2:] for row in told if (row.region in seen) == wanted and row.severity == severity])
-            nats, right, ranks = np.split(np.nanmean(table, 0), [4, 7])
-            cells = [*(f"{x:.2f}" for x in nats), *(f"{x:.3f}" for x in right), *(f"{x:.2f}" for x in ranks)]
+            rows = [row for row in told if (row.region in seen) == wanted and row.severity == severity]
+            means = np.nanmean([[getattr(row, column) for column in DECIMALS] for row in rows], 0)
+            cells = [f"{mean:.{decimals}f}" for mean, decimals in zip(means, DECIMALS.values(), strict=True)]
             print(f"| {name} | {severity} | {' | '.join(cells)} |")
 
 
