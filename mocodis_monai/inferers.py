@@ -11,7 +11,7 @@ from monai.utils import convert_to_dst_type
 from tqdm import tqdm
 
 from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_mask, foreground_scale
-from mocodis_monai.networks import MotionCorrector
+from mocodis_monai.networks import Correction, MotionCorrector
 from mocodis_monai.networks.checks import check_share
 from mocodis_monai.precision import mixed_precision
 
@@ -104,6 +104,24 @@ def slices_to_judge(images: torch.Tensor, foreground: torch.Tensor) -> torch.Ten
     return (area > 0) & (area >= LEAST_TISSUE * area.max())
 
 
+class _Slices(NamedTuple):
+    """What is found of a volume slice by slice: images (slices, H, W), numbers (slices,), on the CPU."""
+
+    corrected: torch.Tensor
+    uncertainty: torch.Tensor
+    artifact_map: torch.Tensor
+    motion_score_mm: torch.Tensor
+    gate: torch.Tensor
+
+    def put(self, places: torch.Tensor, result: Correction, scale: float) -> None:
+        """Note the result for the slices at ``places``; those that the gate leaves alone keep their bits."""
+        self.uncertainty[places] = result.uncertainty.squeeze(1).float().cpu()
+        self.artifact_map[places] = result.artifact_map.squeeze(1).float().cpu()
+        self.motion_score_mm[places], self.gate[places] = result.motion_score_mm.cpu(), result.gate.cpu()
+        changed = self.gate[places] > 0
+        self.corrected[places[changed]] = scale * result.corrected.squeeze(1).float().cpu()[changed]
+
+
 class VolumeCorrector:
     """Correct volumes slice by slice with one network.
 
@@ -170,33 +188,36 @@ class VolumeCorrector:
         slices = data.float().movedim(axis, 0) / scale
         foreground = foreground_mask(data[None])[0].movedim(axis, 0)
         judged = slices_to_judge(slices, foreground)
-        filled = judged.nonzero().flatten()
-        images = {name: torch.zeros_like(slices) for name in ("uncertainty", "artifact_map")}
-        corrected = data.float().movedim(axis, 0).clone()
-        score, gate = torch.full((len(slices),), torch.nan), torch.zeros(len(slices))
+        found = _Slices(
+            corrected=data.float().movedim(axis, 0).clone(),
+            uncertainty=torch.zeros_like(slices),
+            artifact_map=torch.zeros_like(slices),
+            motion_score_mm=torch.full((len(slices),), torch.nan),
+            gate=torch.zeros(len(slices)),
+        )
+        filled, done = judged.nonzero().flatten(), 0
         with tqdm(total=len(filled), desc="correcting", unit="slice", disable=not self.progress) as bar:
-            for number, batch in enumerate(filled.split(self.batch_size) if len(filled) else ()):
-                moved = slices[batch].unsqueeze(1).to(self.device, memory_format=torch.channels_last)
-                with mixed_precision(self.device):
-                    result = self.network.correct(moved, spacing_mm=sum(in_plane) / len(in_plane), **self.options)
-                for name, whole in images.items():
-                    whole[batch] = getattr(result, name).squeeze(1).float().cpu()
-                score[batch], gate[batch] = result.motion_score_mm.cpu(), result.gate.cpu()
-                changed = gate[batch] > 0  # the others stay what they are, to the bit
-                corrected[batch[changed]] = scale * result.corrected.squeeze(1).float().cpu()[changed]
+            for batch in filled.split(self.batch_size) if len(filled) else ():
+                found.put(batch, self._correct_slices(slices[batch], sum(in_plane) / len(in_plane)), scale)
+                done += len(batch)
                 bar.update(len(batch))
                 if on_progress is not None:
-                    on_progress(number * self.batch_size + len(batch), len(filled))
-        volumes = {name: whole.movedim(0, axis).contiguous() for name, whole in images.items()}
+                    on_progress(done, len(filled))
         return VolumeCorrection(
-            corrected=corrected.movedim(0, axis).contiguous(),
-            uncertainty=scale * volumes["uncertainty"],
-            artifact_map=volumes["artifact_map"],
-            motion_score_mm=score,
-            gate=gate,
+            corrected=found.corrected.movedim(0, axis).contiguous(),
+            uncertainty=scale * found.uncertainty.movedim(0, axis).contiguous(),
+            artifact_map=found.artifact_map.movedim(0, axis).contiguous(),
+            motion_score_mm=found.motion_score_mm,
+            gate=found.gate,
             slice_axis=axis,
             foreground=(foreground & judged[:, None, None]).movedim(0, axis),
         )
+
+    def _correct_slices(self, slices: torch.Tensor, spacing_mm: float) -> Correction:
+        """Slices (B, H, W) on the scale of the network through it at once; what it gives is (B, 1, H, W)."""
+        moved = slices.unsqueeze(1).to(self.device, memory_format=torch.channels_last)
+        with mixed_precision(self.device):
+            return self.network.correct(moved, spacing_mm=spacing_mm, **self.options)
 
 
 class VolumeInferer(Inferer):

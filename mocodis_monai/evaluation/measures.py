@@ -70,11 +70,11 @@ class Row(NamedTuple):
 def measure(case: Case, method: str, output: Output) -> Row:
     """All metrics of an output inside the foreground of the target, or of the scan itself where there is no target."""
     reference = case.moved if case.target is None else case.target
-    image, plane, mask = (
+    image, wanted, mask = (
         _sliced_last(part, case.slice_axis) for part in (output.image, reference, foreground_mask(reference[None])[0])
     )
     nothing = float("nan")
-    pair = (image, plane, mask)
+    pair = (image, wanted, mask)
     paired = case.target is not None
     return Row(
         *case.cell,
@@ -87,7 +87,7 @@ def measure(case: Case, method: str, output: Output) -> Row:
         nmse=foreground_nmse(*pair) if paired else nothing,
         vif=foreground_vif(*pair) if paired else nothing,
         aes=average_edge_strength(image, mask),
-        aes_target=average_edge_strength(plane, mask) if paired else nothing,
+        aes_target=average_edge_strength(wanted, mask) if paired else nothing,
         score_mm=output.score_mm,
         surprise_nats=output.surprise_nats,
         seconds=output.seconds,

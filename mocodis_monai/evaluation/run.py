@@ -127,11 +127,10 @@ def evaluate_cells(
         drafts: list[Example] = []
         for case in found:
             _check_case(case, seen)
-            outputs = [correct_with(method, case) for method in everything]
-            lines = [measure(case, method.name, output) for method, output in zip(everything, outputs, strict=True)]
-            rows += lines
-            drafts += [_example(case, lines, outputs[1])] if examples else []
-            pairs += [] if case.alignment is None else [Pair(lines[0], lines[1], case.alignment)]
+            measured = _measured(case, everything)
+            rows += measured.rows
+            drafts += [_example(case, measured)] if examples else []
+            pairs += [] if case.alignment is None else [Pair(measured.rows[0], measured.rows[1], case.alignment)]
             bar.update()
         kept += _worth_a_look(drafts)
     bar.close()
@@ -146,6 +145,19 @@ def evaluate_cells(
         "seconds": time.perf_counter() - start,
     }
     return Evaluation(rows, kept, [m.name for m in everything], facts, _rank_correlations(kept), pairs)
+
+
+class _Measured(NamedTuple):
+    """A case: a line of the table for each method, the uncorrected scan first, and what the first real one gave."""
+
+    rows: list[Row]
+    output: Output
+
+
+def _measured(case: Case, methods: Sequence[Method]) -> _Measured:
+    outputs = [correct_with(method, case) for method in methods]
+    rows = [measure(case, method.name, output) for method, output in zip(methods, outputs, strict=True)]
+    return _Measured(rows, outputs[1])
 
 
 def _check_names(methods: Sequence[Method]) -> None:
@@ -194,15 +206,17 @@ def _gain(before: Row, after: Row) -> float:
     return gain if np.isfinite(gain) else after.aes - before.aes
 
 
-def _example(case: Case, lines: list[Row], output: Output) -> Example:
+def _example(case: Case, measured: _Measured) -> Example:
     """The case with its first correction, without a rank yet; slices only, so that the volumes can go."""
+    before, after, *_ = measured.rows
+    output = measured.output
     cut = partial(_middle, slice_axis=case.slice_axis, scale=1 / foreground_scale(case.moved))
     kept = [axis for axis in range(3) if axis != case.slice_axis]
     return Example(
         cell=case.cell,
         rank="",
-        before=lines[0],
-        after=lines[1],
+        before=before,
+        after=after,
         moved=cut(case.moved),
         corrected=cut(output.image),
         target=None if case.target is None else cut(case.target),
