@@ -38,15 +38,21 @@ def evaluate(
     Args:
         weights: a checkpoint; None takes the released one.
         manifest: scans of your own instead of the grid, see ``data_manifests/README.md``.
-        quick: fewer subjects and severities of simulated motion.
+        quick: fewer subjects and severities of simulated motion; not together with ``grid``.
         grid: cells to make instead of the built-in ones.
         network: what ``weights`` are loaded into, in place, whatever it holds; None makes one of the released sizes.
         device: where the network runs.
         progress: show a progress bar.
 
     Raises:
-        InputError: weights, network or manifest are unfit, or no scan of the manifest could be measured.
+        InputError: weights, network or manifest are unfit, no scan of the manifest could be measured, or both ``quick``
+            and ``grid`` are given.
     """
+    if quick and grid is not None:
+        raise InputError(
+            "quick and grid: both are given, and a grid says itself how many subjects and severities it has. Leave out "
+            "quick, or give grid=builtin_grid(quick=True) alone."
+        )
     scans = None if manifest is None else read_scans(manifest, progress)
     if scans is not None:
         check_sizes(scans.real)

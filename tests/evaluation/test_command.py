@@ -51,6 +51,11 @@ def test_a_network_is_measured_with_the_weights_that_the_report_names(weights):
         table.evaluate(network=MotionCorrector(prior_layers=1))  # the released ones, of other sizes
 
 
+def test_a_grid_of_ones_own_and_the_quick_one_are_not_both_taken():
+    with pytest.raises(InputError, match="quick and grid"):
+        table.evaluate(quick=True, grid=Grid(("knee",)))
+
+
 @pytest.mark.parametrize("option", ["--weights", "--manifest"])
 def test_what_is_not_there_is_named_before_any_work(option, tmp_path):
     gone = tmp_path / "gone"
