@@ -25,6 +25,8 @@ OTHER_WEIGHTS = (
 )
 LARGE_SHARE = 0.5
 """Share of the lost similarity from which on most of an artifact counts as gone."""
+_RAISES, _LOWERS = "raises SSIM", "lowers SSIM"
+_UNSURE, _TOO_FEW = "has no sure effect on SSIM", "had too few subjects to be judged"
 _SEVERE = "severe"
 _Entry = dict[str, Any]
 """A :class:`mocodis_monai.evaluation.Summary` as ``summary.json`` holds it."""
@@ -211,19 +213,23 @@ def _cost_table(summary: dict[str, Any]) -> list[str]:
 
 
 def _gains_in_words(groups: list[_Entry]) -> str:
-    """Where the correction helps, where nobody can tell, and where it harms."""
-    kinds = ("raises SSIM", "lowers SSIM", "has no sure effect on SSIM", "had too few subjects to be judged")
-    found: dict[str, list[str]] = {kind: [] for kind in kinds}
+    """Where the correction helps, where it harms, and where nobody can tell."""
+    found: dict[str, list[str]] = {effect: [] for effect in (_RAISES, _LOWERS, _UNSURE, _TOO_FEW)}
     for group in groups:
         gain = group["gains"]["ssim"]
-        if gain["low"] is None:
-            kind = kinds[3]
-        else:
-            kind = kinds[0] if gain["low"] > 0 else kinds[1] if gain["high"] < 0 else kinds[2]
-        found[kind].append(f"{_name(group)} ({_signed(gain)})")
-    said = [f"{kind} at {', '.join(names)}" for kind, names in found.items() if names]
-    of = "" if len(found[kinds[3]]) == len(groups) else " with its 95 % interval"
+        found[_effect(gain)].append(f"{_name(group)} ({_signed(gain)})")
+    said = [f"{effect} at {', '.join(names)}" for effect, names in found.items() if names]
+    of = "" if len(found[_TOO_FEW]) == len(groups) else " with its 95 % interval"
     return f"The correction {'; it '.join(said)}; in brackets the mean change{of}."
+
+
+def _effect(gain: dict[str, Any]) -> str:
+    """What a gain in SSIM and its interval let one say of the correction."""
+    if gain["low"] is None:
+        return _TOO_FEW
+    if gain["low"] > 0:
+        return _RAISES
+    return _LOWERS if gain["high"] < 0 else _UNSURE
 
 
 def _remains_in_words(group: _Entry, before: _Entry) -> str:
