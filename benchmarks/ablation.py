@@ -21,7 +21,7 @@ from mocodis_monai.data.intensity import foreground_scale
 from mocodis_monai.evaluation import Grid, evaluate_cells
 from mocodis_monai.evaluation.cases import Case
 from mocodis_monai.evaluation.grid import builtin_grid, cells_of
-from mocodis_monai.evaluation.methods import CorrectorMethod, Method, Output
+from mocodis_monai.evaluation.methods import CorrectorMethod, Method, Output, num_parameters_of
 from mocodis_monai.evaluation.statistics import Summary, summarise
 from mocodis_monai.evaluation.summaries import GROUPS, in_order
 from mocodis_monai.networks import MotionCorrector
@@ -37,7 +37,7 @@ class TrueCodes:
 
     def __init__(self, network: MotionCorrector) -> None:
         self.network = network
-        self.num_parameters = sum(weight.numel() for weight in network.parameters())
+        self.num_parameters = num_parameters_of(network)
 
     def correct(self, case: Case) -> Output:
         """Correct a single slice, looking at its target."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.engines import descend, prepare_twins
 from mocodis_monai.evaluation import Case, Cell, Method, Output
+from mocodis_monai.evaluation.methods import num_parameters_of
 from mocodis_monai.losses import CorrectionLoss, balanced_error
 from mocodis_monai.motion import to_image, to_kspace
 from mocodis_monai.networks.checks import SIZE_MULTIPLE
@@ -120,7 +121,7 @@ class NetworkMethod:
 
     def __init__(self, name: str, network: nn.Module, batch_size: int = 8) -> None:
         self.name, self.network, self.batch_size = name, network.eval(), batch_size
-        self.num_parameters = sum(weight.numel() for weight in network.parameters())
+        self.num_parameters = num_parameters_of(network)
 
     @torch.no_grad()
     def correct(self, case: Case) -> Output:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from mocodis_monai.data.files import stem
 from mocodis_monai.data.intensity import foreground_mask, foreground_scale
 from mocodis_monai.data.planes import THICK
-from mocodis_monai.data.records import phantom_records, slice_records
+from mocodis_monai.data.records import phantom_records, slice_records, spread_off_ends
 from mocodis_monai.data.slices import read_canonical
 from mocodis_monai.evaluation.grid import load_record
 from mocodis_monai.evaluation.statistics import CLEARLY_WORSE
@@ -63,8 +63,8 @@ def images(volumes: Sequence[Path], array: Path | None) -> Iterator[tuple[str, M
         spacing_mm = read_canonical(str(volume)).spacing_mm
         axes = (thickest_axis(spacing_mm),) if max(spacing_mm) > THICK * min(spacing_mm) else (0, 1, 2)
         records = slice_records(volume, axes, min_foreground=MIN_FOREGROUND)
-        for place in np.linspace(0, len(records) - 1, SLICES + 2)[1:-1]:
-            yield f"slices of {stem(volume)}", load_record(records[int(place)])
+        for record in spread_off_ends(records, SLICES):
+            yield f"slices of {stem(volume)}", load_record(record)
 
 
 def as_image(values: np.ndarray) -> MetaTensor:

@@ -141,6 +141,15 @@ def twin_records(
     return records
 
 
+def spread_off_ends(records: Sequence[Record], count: int) -> list[Record]:
+    """``count`` of the slices of a volume, spread evenly off its ends, where there is little to see.
+
+    Each comes once; there are fewer where the volume has not as many.
+    """
+    places = np.linspace(0, len(records) - 1, count + 2)[1:-1]
+    return [records[place] for place in dict.fromkeys(map(int, places))]
+
+
 def _check_regions(regions: Sequence[str]) -> None:
     unknown = sorted(set(regions) - set(REGIONS))
     if unknown or not regions:

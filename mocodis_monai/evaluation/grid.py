@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-import numpy as np
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from nibabel.orientations import aff2axcodes
 
 from mocodis_monai.data.packaged import COLIN27_PATH
 from mocodis_monai.data.phantom import REGIONS
-from mocodis_monai.data.records import Record, phantom_records, slice_records
+from mocodis_monai.data.records import Record, phantom_records, slice_records, spread_off_ends
 from mocodis_monai.evaluation.cases import NO_MOTION, Case, Cell
 from mocodis_monai.motion import FAMILIES, RIGID_FAMILIES, band_of
 from mocodis_monai.release import bundle_root
@@ -165,9 +164,7 @@ def _sources(region: str, grid: Grid) -> list[Record]:
     volumes = dict(grid.volumes)
     if name in volumes:
         records = slice_records(volumes[name], axes=(VIEWS.index(view),), min_foreground=0.3)
-        # Off the ends, where there is little to see.
-        places = np.linspace(0, len(records) - 1, grid.num_subjects + 2)[1:-1]
-        return [records[place] for place in dict.fromkeys(map(int, places))]
+        return spread_off_ends(records, grid.num_subjects)
     first = FIRST_SEED + 1000 * REGIONS.index(name)
     return phantom_records(grid.num_subjects, first, (name,), SIZE)
 

@@ -23,6 +23,7 @@ __all__ = [
     "Uncorrected",
     "correct_with",
     "corrector_methods",
+    "num_parameters_of",
 ]
 
 UNCORRECTED = "uncorrected"
@@ -87,7 +88,7 @@ class CorrectorMethod:
         self, name: str, network: MotionCorrector, fidelity: float = 1.0, guidance: float | None = None
     ) -> None:
         self.name, self.network, self.fidelity, self.guidance = name, network, fidelity, guidance
-        self.num_parameters = sum(weight.numel() for weight in network.parameters())
+        self.num_parameters = num_parameters_of(network)
 
     def correct(self, case: Case) -> Output:
         """Correct the scan; the score is the median over the slices, the surprise the mean over the foreground."""
@@ -121,6 +122,11 @@ class Blurred:
         sigma = [0.0 if axis == case.slice_axis else BLUR_PX for axis in range(3)]
         image = torch.from_numpy(gaussian_filter(case.moved.numpy(), sigma))
         return Output(image, time.perf_counter() - start)
+
+
+def num_parameters_of(network: torch.nn.Module) -> int:
+    """How many numbers the weights of ``network`` are, buffers such as codebooks left out."""
+    return sum(weight.numel() for weight in network.parameters())
 
 
 def correct_with(method: Method, case: Case) -> Output:

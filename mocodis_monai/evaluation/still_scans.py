@@ -7,9 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from mocodis_monai.data.records import Record, slice_records
+from mocodis_monai.data.records import Record, slice_records, spread_off_ends
 from mocodis_monai.data.slices import read_canonical
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation.cases import Case, Cell
@@ -82,6 +80,8 @@ def _records(scan: StillScan, count: int) -> list[Record]:
             f"{scan.path}: no slice shows tissue on {MIN_FOREGROUND:.0%} of its pixels. Crop the air away, or leave "
             "the scan out."
         ) from error
-    places = sorted({int(place) for place in np.linspace(0, len(slices) - 1, count + 2)[1:-1]})
     name = f"{scan.subject} {scan.name} slice"
-    return [{**slices[k], "subject": scan.subject, "case": f"{name} {slices[k]['image']['index']}"} for k in places]
+    return [
+        {**record, "subject": scan.subject, "case": f"{name} {record['image']['index']}"}
+        for record in spread_off_ends(slices, count)
+    ]

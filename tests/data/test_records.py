@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mocodis_monai.data.phantom import REGIONS
-from mocodis_monai.data.records import phantom_records, slice_records, twin_records
+from mocodis_monai.data.records import phantom_records, slice_records, spread_off_ends, twin_records
 from mocodis_monai.data.slices import read_canonical, read_slice
 
 
@@ -80,3 +80,10 @@ def test_twins_of_no_volume_are_refused():
         twin_records(1, volume_share=0.4)
     with pytest.raises(ValueError, match="'foot'"):
         twin_records(1, regions=["foot"])
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "places"), [(9, 1, [4]), (9, 3, [2, 4, 6]), (4, 9, [0, 1, 2]), (1, 3, [0])]
+)
+def test_slices_are_spread_evenly_off_the_ends_and_come_once(there, wanted, places):
+    assert spread_off_ends([{"index": place} for place in range(there)], wanted) == [{"index": k} for k in places]
