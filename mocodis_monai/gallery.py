@@ -19,7 +19,8 @@ from mocodis_monai.data.packaged import icbm152_t1_path
 from mocodis_monai.evaluation.grid import DISPLACEMENTS_MM
 from mocodis_monai.motion import band_of, line_energy, scale_to_displacement
 from mocodis_monai.report import BACKGROUND, TEXT
-from mocodis_monai.report.pictures import curves_of, lies_down, upright
+from mocodis_monai.report.orientation import lies_down, upright
+from mocodis_monai.report.pictures import curves_of
 from mocodis_monai.transforms import KSpaceMotion, LoadSourced, MotionSample, RandKSpaceMotion
 
 __all__ = ["save_gallery"]

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +19,7 @@ from mocodis_monai import __version__
 from mocodis_monai.data.files import check_outputs, make_output_dir, staged, stem
 from mocodis_monai.errors import InputError
 from mocodis_monai.inferers import spacing_mm_of
+from mocodis_monai.report.orientation import CANONICAL, turned, upright
 from mocodis_monai.transforms.volumes import source_path, spatial_array
 
 __all__ = ["SaveComparisond", "is_our_picture", "save_comparison"]
@@ -30,8 +30,7 @@ _MARK = "MoCoDis "
 DIFFERENCE = LinearSegmentedColormap.from_list(
     "mocodis_difference", ["#bfe8ff", "#2a86d1", BACKGROUND, "#d1452a", "#ffdcae"]
 )
-# Views of a volume turned to (right, anterior, superior): the axis across the slices and the letters at
-# the left, right, top and bottom edge. Radiological: the patient's right is on the left of the picture.
+# Views of a turned volume: the axis across the slices and the letters at the left, right, top and bottom edge.
 _VIEWS = (("axial", 2, "RLAP"), ("coronal", 1, "RLSI"), ("sagittal", 0, "APSI"))
 # A view this much flatter than it is wide (a stack of few slices seen from the side) shows nothing.
 _FLATTEST_VIEW = 0.12
@@ -86,7 +85,7 @@ def save_comparison(
             f"before, after, target: got shapes {[v.shape for v in volumes]}; allowed is one shape (x, y, z). Give "
             "volumes of one grid."
         )
-    volumes, spacing = _upright(volumes, spacing_mm, affine)
+    volumes, spacing = turned(volumes, spacing_mm, affine)
     views = _views(volumes[0].shape, spacing)
     figure = _draw(volumes, views, _headline(title, motion_score_mm), lettered=affine is not None)
     with staged(path) as (temporary,):
@@ -147,17 +146,6 @@ class SaveComparisond(SaveImaged):
         return result
 
 
-def _upright(
-    volumes: list[np.ndarray], spacing_mm: Sequence[float], affine: np.ndarray | None
-) -> tuple[list[np.ndarray], list[float]]:
-    """Axes to the order and direction (right, anterior, superior), by permuting and flipping only."""
-    if affine is None:
-        return volumes, [float(s) for s in spacing_mm]
-    orientation = nib.io_orientation(affine)
-    spacing = [float(spacing_mm[int(np.flatnonzero(orientation[:, 0] == axis)[0])]) for axis in range(3)]
-    return [nib.apply_orientation(v, orientation) for v in volumes], spacing
-
-
 def _views(shape: Sequence[int], spacing_mm: Sequence[float]) -> list[_View]:
     views = []
     for name, axis, letters in _VIEWS:
@@ -173,8 +161,7 @@ def _views(shape: Sequence[int], spacing_mm: Sequence[float]) -> list[_View]:
 def _slice(volume: np.ndarray, view: _View) -> np.ndarray:
     """The middle slice of a view as rows from top to bottom, columns from left to right."""
     plane = np.take(volume, volume.shape[view.axis] // 2, axis=view.axis)
-    # First axis right (axial, coronal) or anterior (sagittal), second one up: both high ends come first.
-    return plane[::-1, ::-1].T
+    return upright(plane, CANONICAL.replace(CANONICAL[view.axis], ""))
 
 
 def _draw(volumes: list[np.ndarray], views: list[_View], headline: str, lettered: bool) -> Figure:

@@ -18,6 +18,7 @@ from mocodis_monai.evaluation import Example, Row
 from mocodis_monai.evaluation.cases import NO_MOTION
 from mocodis_monai.evaluation.methods import UNCORRECTED
 from mocodis_monai.report.comparison import DIFFERENCE
+from mocodis_monai.report.orientation import lies_down, upright
 
 __all__ = [
     "COLOURS",
@@ -25,12 +26,10 @@ __all__ = [
     "GREY_TOP",
     "UNCERTAINTY_SCALE",
     "distribution",
-    "lies_down",
     "panel_names",
     "phase_encoding",
     "strip",
     "trajectory_svg",
-    "upright",
 ]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5c6670", "#111111")
@@ -79,23 +78,6 @@ def _panels(example: Example) -> dict[str, np.ndarray]:
     if example.uncertainty is not None:
         panels["uncertainty"] = colormaps["magma"](np.clip(example.uncertainty / UNCERTAINTY_SCALE, 0, 1))[..., :3]
     return panels
-
-
-def upright(image: np.ndarray, orientation: str) -> np.ndarray:
-    """The slice (H, W, ...) as a radiologist looks at it: superior or anterior up, the patient's right on the left.
-
-    Args:
-        image: the first two axes are turned, further ones kept.
-        orientation: letters of the direction that H and W grow toward, such as ``"RA"``.
-    """
-    if lies_down(orientation):
-        image, orientation = image.swapaxes(0, 1), orientation[::-1]
-    return image[:: -1 if orientation[0] in "SA" else 1, :: -1 if orientation[1] in "RA" else 1]
-
-
-def lies_down(orientation: str) -> bool:
-    """Whether :func:`upright` swaps the two axes: the second one is up or down in the picture."""
-    return orientation[1] in ("SI" if set(orientation) & set("SI") else "AP")
 
 
 def phase_encoding(example: Example) -> str:

@@ -11,7 +11,6 @@ from skimage.io import imread
 
 from mocodis_monai.errors import InputError
 from mocodis_monai.report import SaveComparisond, save_comparison
-from mocodis_monai.report import comparison as report
 from mocodis_monai.transforms import LoadVolumed
 
 
@@ -40,39 +39,52 @@ def test_the_target_and_the_views_each_take_room(volume, tmp_path):
     assert one.shape[0] < three.shape[0] / 2
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_single_slice_is_seen_from_the_front_whatever_its_axis(axis):
-    shape = [9, 9, 9]
-    shape[axis] = 1
-    assert [view.axis for view in report._views(shape, (1, 1, 1))] == [axis]
+BODY, BAR = 0.3, 1.0
 
 
-def test_a_thin_stack_is_not_shown_from_the_side():
-    assert [view.name for view in report._views((200, 200, 3), (1, 1, 4))] == ["axial"]
+def runs(mask: np.ndarray) -> list[np.ndarray]:
+    """Places where ``mask`` is true, cut where it is not."""
+    places = np.flatnonzero(mask)
+    return np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
 
 
-def test_right_is_left_and_front_is_up_whatever_the_orientation():
-    # One bright voxel at the patient's right, anterior, superior corner of an RAS volume.
-    ras = np.zeros((8, 9, 10), np.float32)
-    ras[:, 8, :], ras[7, 8, :] = 1, 2
-    ras[7, 8, 9] = 3
-    affine = np.diag([1.0, 2.0, 3.0, 1.0])
-    turned = np.flip(ras, 0).transpose(2, 0, 1)
-    turned_affine = np.eye(4)
-    turned_affine[:3, :3] = np.array([[0, -1, 0], [0, 0, 2], [3, 0, 0]])
-    (a,), spacing_a = report._upright([ras], (1, 2, 3), affine)
-    (b,), spacing_b = report._upright([turned], (3, 1, 2), turned_affine)
-    np.testing.assert_array_equal(a, b)
-    assert spacing_a == spacing_b == [1, 2, 3]
-    axial, coronal, _ = report._views(a.shape, spacing_a)
-    assert report._slice(a, axial)[0, 0] == 2  # top left: anterior, right
-    assert report._slice(a, axial)[0, -1] == 1  # top right: anterior, left
-    assert report._slice(ras.transpose(0, 2, 1), coronal).shape == (9, 8)
+def panels(path) -> list[np.ndarray]:
+    """Where the volume before is bright (bool), one array for each view from top to bottom, cut out of a picture."""
+    picture = imread(path)[..., :3].astype(int)
+    bright = (picture == 255).all(-1)
+    shown = bright | (abs(picture - round(255 * BODY / BAR)) <= 1).all(-1)
+    cut = []
+    for rows in runs(shown.mean(1) > 0.3):
+        columns = runs(shown[rows].mean(0) > 0.5)[0]  # the volume before is the first of each row
+        cut.append(bright[np.ix_(rows, columns)])
+    return cut
 
 
-def test_views_are_in_proportion_to_millimetres():
-    axial = report._views((10, 20, 30), (2, 1, 1))[0]
-    assert (axial.height_mm, axial.width_mm) == (20, 20)
+@pytest.mark.parametrize("shape", [(1, 9, 9), (9, 1, 9), (9, 9, 1), (200, 200, 3)])
+def test_a_single_slice_and_a_thin_stack_are_seen_from_the_front_alone(shape, tmp_path):
+    even = np.ones(shape, np.float32)
+    (panel,) = panels(save_comparison(tmp_path / "a.png", even, even, (1, 1, 1)))
+    assert panel.shape[0] == pytest.approx(panel.shape[1], rel=0.03)  # a pixel or two of 300
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SAR", "PIR"])
+def test_right_is_left_front_is_up_and_millimetres_are_kept_whatever_the_orientation(axes, tmp_path):
+    # Three bars along the edges of the body: of each the middle slice across it shows the end.
+    ras = np.full((20, 20, 20), BODY, np.float32)
+    ras[14:, 14:, :] = ras[14:, :, 14:] = ras[:, 14:, 14:] = BAR  # right anterior, right superior, anterior superior
+    as_ras = nib.Nifti1Image(ras, np.diag([1.0, 1.25, 1.5, 1.0]))
+    turn = nib.orientations.ornt_transform(nib.io_orientation(as_ras.affine), nib.orientations.axcodes2ornt(axes))
+    scan = as_ras.as_reoriented(turn)
+    data, spacing_mm = np.asarray(scan.dataobj), scan.header.get_zooms()
+    axial, coronal, sagittal = panels(
+        save_comparison(tmp_path / "a.png", data, data, spacing_mm, affine=scan.affine)
+    )
+    for panel, ratio in ((axial, 1.25), (coronal, 1.5), (sagittal, 1.5 / 1.25)):
+        height, width = panel.shape
+        assert height / width == pytest.approx(ratio, rel=0.03)
+        corner = panel[: round(0.3 * height), : round(0.3 * width)]  # top left, 6 of 20 voxels along each side
+        assert corner.mean() > 0.9  # a letter covers some of it
+        assert corner.sum() > 0.95 * panel.sum()
 
 
 def test_unfit_arguments_are_named_and_leave_nothing(volume, tmp_path):

@@ -16,7 +16,8 @@ from skimage.io import imread
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import CorrectorMethod, Evaluation, Grid, cells_of, evaluate_cells
 from mocodis_monai.report.evaluation import save_evaluation
-from mocodis_monai.report.pictures import distribution, trajectory_svg, upright
+from mocodis_monai.report.orientation import upright
+from mocodis_monai.report.pictures import distribution, trajectory_svg
 
 # Nothing may leave the machine: the page is read from disk, and the browser keeps its background services to itself.
 BROWSER = [
