@@ -1,4 +1,4 @@
-"""Pairs of a moved and a still scan: read from a manifest, registered, and measured."""
+"""Pairs of a moved and a still scan: read from a manifest, and measured."""
 
 from __future__ import annotations
 
@@ -12,86 +12,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.spatial.transform import Rotation
+from pair_of_heads import SHAPE, write
 
-from mocodis_monai.data.nifti import read_volume
 from mocodis_monai.errors import InputError
-from mocodis_monai.evaluation import CorrectorMethod, Grid, cells_of, cells_of_scans, evaluate_cells, read_scans, table
+from mocodis_monai.evaluation import CorrectorMethod, cells_of_scans, evaluate_cells, read_scans, table
 from mocodis_monai.evaluation.methods import Uncorrected
 from mocodis_monai.evaluation.real_scans import check_sizes
-from mocodis_monai.evaluation.registration import _gain, registered_to
 from mocodis_monai.evaluation.still_scans import StillScan, cells_of_still_scans
 from mocodis_monai.inferers import choose_slice_axis
 from mocodis_monai.report.evaluation import save_evaluation
-
-AFFINE = np.array([[0, -3.0, 0, 60], [2.5, 0, 0, -70], [0, 0, 3.0, -50], [0, 0, 0, 1]])
-SHAPE = (56, 44, 36)
-TURNED = Rotation.from_euler("zx", (5, -3), degrees=True)
-CARRIED_MM = (4.0, -3.0, 2.0)
-
-
-def head(world_mm: np.ndarray) -> np.ndarray:
-    """A lopsided ellipsoid with an inner structure at positions (3, ...) in mm: no two poses look alike."""
-    x, y, z = world_mm
-    inside = (x / 45) ** 2 + (y / 60) ** 2 + ((z - 0.1 * y) / 42) ** 2 < 1
-    return inside * (300 + 120 * np.sin(x / 9) * np.cos(y / 11 + 1) + 90 * np.sin(z / 8 + x / 25))
-
-
-def positions(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
-    return np.einsum("ij,jxyz->ixyz", affine[:3, :3], index) + affine[:3, 3].reshape(3, 1, 1, 1)
-
-
-def write(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    nib.save(nib.Nifti1Image(gaussian_filter(data, 0.7).astype(np.float32), affine), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory) -> tuple[Path, Path]:
-    """The same head at two poses, on two grids, with another gain: 5 and 3 degrees and some mm apart."""
-    folder = tmp_path_factory.mktemp("pair")
-    moved = write(folder / "moved.nii.gz", head(positions(AFFINE, SHAPE)))
-    turned = TURNED.as_matrix()
-    affine, shape = np.diag([2.5, 3.0, 3.0, 1.0]), (44, 50, 36)
-    affine[:3, 3] = (-52, -74, -52)
-    world = np.einsum("ij,jxyz->ixyz", turned, positions(affine, shape)) + np.reshape(CARRIED_MM, (3, 1, 1, 1))
-    still = write(folder / "still.nii.gz", 1.7 * head(world), affine)
-    (folder / "again.nii.gz").write_bytes(still.read_bytes())
-    return moved, still
-
-
-def test_registration_finds_the_pose_and_the_gain(pair):
-    moved, still = (read_volume(path) for path in pair)
-    registered = registered_to(moved, still).data
-    assert registered.shape == moved.data.shape and registered.dtype == np.float32
-    tissue = moved.data > 50
-    error = np.abs(registered - moved.data)[tissue].mean() / moved.data[tissue].mean()
-    # What two samplings of one continuous head differ by; a shift of one voxel costs more than twice as much.
-    shifted = np.abs(np.roll(moved.data, 1, 0) - moved.data)[tissue].mean() / moved.data[tissue].mean()
-    assert error < 0.03 < 0.07 < shifted
-    index = np.einsum("ij,jxyz->ixyz", np.linalg.inv(still.affine)[:3, :3], positions(AFFINE, SHAPE))
-    index += np.linalg.inv(still.affine)[:3, 3].reshape(3, 1, 1, 1)
-    unregistered = map_coordinates(still.data, index, order=1) / 1.7
-    assert error < 0.3 * np.abs(unregistered - moved.data)[tissue].mean() / moved.data[tissue].mean()
-
-
-def test_what_the_registration_did_is_said(pair):
-    moved, still = (read_volume(path) for path in pair)
-    alignment = registered_to(moved, still).alignment
-    centre = (positions(AFFINE, SHAPE) * moved.data).sum((1, 2, 3)) / moved.data.sum()
-    carried = TURNED.inv().apply(centre - CARRIED_MM) - centre
-    assert alignment.rotation_deg == pytest.approx(np.rad2deg(TURNED.magnitude()), abs=0.3)
-    assert alignment.translation_mm == pytest.approx(np.linalg.norm(carried), abs=0.3)
-    assert alignment.overlap > 0.97 and alignment.correlation > 0.97
-
-
-def test_the_gain_is_that_of_what_both_scans_show():
-    still = np.linspace(50, 100, 4000, dtype=np.float32).reshape(20, 20, 10)
-    moved = 3 * still
-    moved[:12] = 0  # a smaller field of view
-    assert _gain(moved, still) == pytest.approx(3)
 
 
 def test_a_still_scan_may_serve_two_sessions(pair, tmp_path):
@@ -147,17 +76,6 @@ def test_a_still_scan_too_small_for_ssim_is_refused_before_the_work(tmp_path, sh
         next(cells_of_still_scans([StillScan("head", "one", path, "small.nii.gz")]))
 
 
-def test_motion_does_not_dim_the_target():
-    cells = cells_of(Grid(("head", "abdomen"), ("sudden", "breathing_rigid"), (3.5,), num_subjects=4))
-    cases = [case for cell, cases in cells if cell.severity == "severe" for case in cases]
-    gains = [_gain(1.7 * case.moved.numpy(), case.target.numpy()) for case in cases]
-    assert np.mean(gains) == pytest.approx(1.7, rel=0.01)
-    pairs = [(1.7 * case.moved.double(), case.target.double()) for case in cases]
-    tissue = [target > 0.1 * target.quantile(0.995) for _, target in pairs]
-    dimmed = [(m[t] * s[t]).sum() / s[t].square().sum() for (m, s), t in zip(pairs, tissue, strict=True)]
-    assert np.mean(dimmed) < 0.97 * 1.7  # what a least-squares factor would make of it
-
-
 def test_scans_of_one_name_in_two_folders_are_told_apart(pair, tmp_path):
     for session in ("a", "b"):
         (tmp_path / session).mkdir()
@@ -174,14 +92,6 @@ def test_scans_of_one_name_in_two_folders_are_told_apart(pair, tmp_path):
     still = [StillScan("head", "one", Path(tmp_path / s / "still.nii.gz"), f"{s}/still.nii.gz") for s in "ab"]
     names = [case.name for _, cases in cells_of_still_scans(still, quick=True) for case in cases]
     assert len(set(names)) == len(names)
-
-
-def test_too_few_slices_are_refused_by_name(pair, tmp_path):
-    volume = nib.load(pair[0])
-    thin = tmp_path / "thin.nii.gz"
-    nib.save(nib.Nifti1Image(np.asarray(volume.dataobj)[..., 15:19], AFFINE), thin)
-    with pytest.raises(InputError, match=r"thin\.nii\.gz.*at least 8"):
-        registered_to(read_volume(thin), read_volume(pair[1]))
 
 
 def manifest(pair: tuple[Path, Path], folder: Path, **changes) -> Path:
