@@ -15,8 +15,7 @@ from monai.data import MetaTensor
 from tqdm import tqdm
 
 from mocodis_monai.data.records import phantom_records
-from mocodis_monai.motion import coregistered_target
-from mocodis_monai.motion.reference import identity
+from mocodis_monai.motion import coregistered_target, identity_pose
 from mocodis_monai.motion.severity import shot_displacement_mm
 from mocodis_monai.transforms import LoadSourced, RandKSpaceMotion
 
@@ -32,7 +31,7 @@ def offset_mm(draw: RandKSpaceMotion, image: MetaTensor) -> float:
     acquisition = motion.scan.plan(image.shape[1:], motion.trajectory.num_shots)
     spacing_mm = image.pixdim[:2].tolist()
     pose = coregistered_target(image.as_tensor(), moved, motion.trajectory, acquisition, spacing_mm).pose
-    return float(shot_displacement_mm(pose, identity(2)))
+    return float(shot_displacement_mm(pose, identity_pose(2)))
 
 
 def main(draws: int = typer.Option(120, min=1, help="Of each severity.")) -> None:

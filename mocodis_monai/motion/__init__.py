@@ -7,7 +7,7 @@ among the spatial axes; lengths are in mm and angles in degrees.
 
 from .acquisition import LINE_ORDERS, Acquisition, plan_acquisition, t2_decay
 from .body_axes import BodyAxes
-from .deformation import Deformation, Mode, Profile, deform, displacement_field
+from .deformation import Deformation, Mode, Motion, Profile, deform, displacement_field
 from .families import FAMILIES, NON_RIGID_FAMILIES, RIGID_FAMILIES, sample_trajectory
 from .forward import magnitude, move_image, simulate_motion
 from .fourier import to_image, to_kspace
@@ -25,10 +25,9 @@ from .severity import (
     line_energy,
     motion_severity,
     reachable_mm,
-    scale_motion,
     scale_to_displacement,
 )
-from .trajectory import RigidTrajectory, scale
+from .trajectory import RigidTrajectory, identity_pose
 
 __all__ = [
     "FAMILIES",
@@ -42,6 +41,7 @@ __all__ = [
     "Deformation",
     "DisplacementRange",
     "Mode",
+    "Motion",
     "MotionSeverity",
     "Profile",
     "Receiver",
@@ -54,6 +54,7 @@ __all__ = [
     "displacement_field",
     "displacement_range",
     "excursion_mm",
+    "identity_pose",
     "line_energy",
     "magnitude",
     "motion_severity",
@@ -65,8 +66,6 @@ __all__ = [
     "sample_deformation",
     "sample_motion",
     "sample_trajectory",
-    "scale",
-    "scale_motion",
     "scale_to_displacement",
     "simulate_motion",
     "t2_decay",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from .blocks import PIXELS_AT_A_TIME
 from .full_precision import at_full_precision
 from .spline import resample, spline_coefficients
+from .trajectory import RigidTrajectory
 
 PROFILES = ("flat", "bump", "ramp")
 UNIT_TOLERANCE = 1e-6
@@ -87,6 +88,20 @@ class Deformation(NamedTuple):
     @property
     def requires_grad(self) -> bool:
         return self.amplitude_mm.requires_grad
+
+    @property
+    def is_still(self) -> bool:
+        """Whether every amplitude is zero."""
+        return not bool(self.amplitude_mm.any())
+
+    def scaled(self, factor: float) -> Deformation:
+        """Every amplitude multiplied by ``factor``."""
+        return self._replace(amplitude_mm=self.amplitude_mm * factor)
+
+
+Motion: TypeAlias = RigidTrajectory | Deformation
+"""The motion of an acquisition, rigid or not: both have ``num_shots``, ``spatial_dims``, ``requires_grad``,
+``is_still`` and ``scaled``."""
 
 
 def to_numbers(deformation: Deformation) -> dict[str, Any]:

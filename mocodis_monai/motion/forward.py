@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .acquisition import Acquisition, check_acquisition, single_shot
 from .blocks import PIXELS_AT_A_TIME, matters
-from .deformation import Deformation, check_deformation, deform
+from .deformation import Motion, check_deformation, deform
 from .fourier import encode_lines, unit_phasor
 from .full_precision import at_full_precision
 from .hybrid import (
@@ -34,13 +34,13 @@ from .hybrid import (
 )
 from .receiver import Receiver, check_receiver
 from .rotation import encode_rotated
-from .trajectory import RigidTrajectory, check_trajectory, is_still, rotation_matrices
+from .trajectory import RigidTrajectory, check_trajectory, rotation_matrices
 
 
 @at_full_precision
 def simulate_motion(
     image: Tensor,
-    motion: RigidTrajectory | Deformation,
+    motion: Motion,
     acquisition: Acquisition,
     spacing_mm: Sequence[float],
     receiver: Receiver | None = None,
@@ -72,7 +72,7 @@ def simulate_motion(
         ValueError: for an acquisition, a spacing, a motion, a receiver or weights that do not fit the image.
     """
     check_acquired(image, motion, acquisition, spacing_mm)
-    if receiver is None and echo_weights is None and _is_at_rest(motion):
+    if receiver is None and echo_weights is None and not motion.requires_grad and motion.is_still:
         return image.to(image.dtype.to_complex(), copy=True)
     dims = motion.spatial_dims
     receiver = Receiver() if receiver is None else receiver
@@ -130,7 +130,7 @@ def _acquire_rigid(stack: Tensor, trajectory: RigidTrajectory, layout: SampleLay
 
 def _acquire_views(
     image: Tensor,
-    motion: RigidTrajectory | Deformation,
+    motion: Motion,
     spacing_mm: Sequence[float],
     receiver: Receiver,
     layout: SampleLayout,
@@ -148,14 +148,16 @@ def _acquire_views(
 
 
 def _views(
-    image: Tensor, motion: RigidTrajectory | Deformation, spacing_mm: Sequence[float]
+    image: Tensor, motion: Motion, spacing_mm: Sequence[float]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The shots that share a state of the object, and the object in that state, of the shape of ``image``."""
-    numbers = torch.cat(motion, 1) if isinstance(motion, RigidTrajectory) else motion.amplitude_mm
+    if isinstance(motion, RigidTrajectory):
+        numbers, at_a_time = torch.cat(motion, 1), 1
+    else:
+        numbers, at_a_time = motion.amplitude_mm, max(1, PIXELS_AT_A_TIME // image.numel())
     states, state_of_shot = _distinct(numbers)
     members = [(state_of_shot == state).nonzero()[:, 0] for state in range(len(states))]
     first = torch.stack([shots[0] for shots in members])
-    at_a_time = 1 if isinstance(motion, RigidTrajectory) else max(1, PIXELS_AT_A_TIME // image.numel())
     for start in range(0, len(first), at_a_time):
         shots = first[start : start + at_a_time]
         if isinstance(motion, RigidTrajectory):
@@ -163,13 +165,6 @@ def _views(
         else:
             views = deform(image, motion, shots, spacing_mm)
         yield from zip(members[start : start + at_a_time], views, strict=True)
-
-
-def _is_at_rest(motion: RigidTrajectory | Deformation) -> bool:
-    """Whether nothing moves and no gradient must reach the motion."""
-    if motion.requires_grad:
-        return False
-    return is_still(motion) if isinstance(motion, RigidTrajectory) else not bool(motion.amplitude_mm.any())
 
 
 def _receive(view: Tensor, receiver: Receiver, spatial_dims: int) -> Tensor:
@@ -226,7 +221,7 @@ def _noise(samples: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def check_acquired(
-    image: Tensor, motion: RigidTrajectory | Deformation, acquisition: Acquisition, spacing_mm: Sequence[float]
+    image: Tensor, motion: Motion, acquisition: Acquisition, spacing_mm: Sequence[float]
 ) -> None:
     """Raise unless image, motion, acquisition and spacing fit each other, see :func:`simulate_motion`."""
     if isinstance(motion, RigidTrajectory):

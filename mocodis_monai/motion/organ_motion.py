@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from .body_axes import BodyAxes
-from .deformation import Deformation, Mode, Profile
+from .deformation import Deformation, Mode, Motion, Profile
 from .families import NON_RIGID_FAMILIES, RIGID_FAMILIES, check_draw, draw_breaths, sample_trajectory
-from .trajectory import RigidTrajectory
 
 
 def sample_deformation(
@@ -54,7 +53,7 @@ def sample_motion(
     spatial_dims: int,
     rng: np.random.RandomState,
     axes: BodyAxes | None = None,
-) -> RigidTrajectory | Deformation:
+) -> Motion:
     """Draw from any family, see :func:`sample_trajectory` and :func:`sample_deformation`.
 
     Raises:

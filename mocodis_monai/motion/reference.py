@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from .acquisition import Acquisition, single_shot
-from .deformation import Deformation, deform
+from .deformation import Deformation, Motion, deform
 from .forward import check_acquired, magnitude, move_image, simulate_motion
 from .fourier import unit_phasor
 from .full_precision import at_full_precision
 from .severity import line_energy, mean_deformation, mean_pose, shot_weights
-from .trajectory import RigidTrajectory, is_still, rotation_angles_deg, rotation_matrices
+from .trajectory import RigidTrajectory, identity_pose, rotation_angles_deg, rotation_matrices
 
 # Largest grid of the registration per axis: a pose needs no more, and the cost no longer grows with the
 # image.
@@ -51,7 +51,7 @@ class CoregisteredTarget(NamedTuple):
 def coregistered_target(
     clean: Tensor,
     moved: Tensor,
-    motion: RigidTrajectory | Deformation,
+    motion: Motion,
     acquisition: Acquisition,
     spacing_mm: Sequence[float],
 ) -> CoregisteredTarget:
@@ -94,21 +94,19 @@ def coregistered_target(
         weights = shot_weights(line_energy(clean, acquisition, dims), acquisition)
         deformation = None
         if isinstance(motion, Deformation):
-            pose = identity(dims)
-            still = not bool(motion.amplitude_mm.any())
-            deformation = mean_deformation(motion, weights)
-            clean = clean if still else deform(clean, deformation, torch.tensor([0]), spacing_mm)[0]
+            pose, deformation = identity_pose(dims), mean_deformation(motion, weights)
+            clean = clean if motion.is_still else deform(clean, deformation, torch.tensor([0]), spacing_mm)[0]
         else:
-            pose, still = mean_pose(motion, weights), is_still(motion)
-        if motion.num_shots > 1 and not still:
+            pose = mean_pose(motion, weights)
+        if motion.num_shots > 1 and not motion.is_still:
             pose = _register(magnitude(clean), magnitude(moved), pose, spacing_mm)
             pose = _shift_to_peak(move_image(clean, pose, spacing_mm), magnitude(moved), pose, spacing_mm)
         return CoregisteredTarget(move_image(clean, pose, spacing_mm), pose, deformation)
 
 
 def held_in_place(
-    image: Tensor, motion: RigidTrajectory | Deformation, acquisition: Acquisition, spacing_mm: Sequence[float]
-) -> RigidTrajectory | Deformation:
+    image: Tensor, motion: Motion, acquisition: Acquisition, spacing_mm: Sequence[float]
+) -> Motion:
     """The motion after a rigid shift and turn of all its poses, such that the moved image lies where the image lies.
 
     A deformation loses its energy-weighted mean instead. Arguments as of :func:`coregistered_target`; the motion that
@@ -133,12 +131,6 @@ def without_mean(deformation: Deformation, energy: Tensor, acquisition: Acquisit
     """The deformation less its mean over the shots, weighted with the ``energy`` of :func:`line_energy`."""
     mean = mean_deformation(deformation, shot_weights(energy, acquisition))
     return deformation._replace(amplitude_mm=deformation.amplitude_mm - mean.amplitude_mm)
-
-
-def identity(spatial_dims: int) -> RigidTrajectory:
-    """The pose that moves nothing, a trajectory of one shot, float64."""
-    rotation = torch.zeros(1, 1 if spatial_dims == 2 else 3, dtype=torch.float64)
-    return RigidTrajectory(torch.zeros(1, spatial_dims, dtype=torch.float64), rotation)
 
 
 def _register(clean: Tensor, moved: Tensor, pose: RigidTrajectory, spacing_mm: Sequence[float]) -> RigidTrajectory:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .acquisition import Acquisition
-from .deformation import Deformation, check_deformation, displacement_field, largest_factor
-from .trajectory import RigidTrajectory, check_trajectory, rotation_matrices, scale
+from .deformation import Deformation, Motion, check_deformation, displacement_field, largest_factor
+from .trajectory import RigidTrajectory, check_trajectory, rotation_matrices
 
 HEAD_RADIUS_MM = 64.0
 """Radius of the sphere whose surface point the rotation moves, Tisdall et al. 2012, Magn Reson Med 68:389."""
@@ -184,7 +184,7 @@ def tissue_displacement_mm(deformation: Deformation, reference: Deformation, ima
 
 
 def motion_severity(
-    motion: RigidTrajectory | Deformation, acquisition: Acquisition, energy: Tensor, image: Tensor | None = None
+    motion: Motion, acquisition: Acquisition, energy: Tensor, image: Tensor | None = None
 ) -> MotionSeverity:
     """Score an acquisition against its energy-weighted mean pose or mean deformation.
 
@@ -211,7 +211,7 @@ def motion_severity(
     return MotionSeverity((weights @ displacement).item(), corrupted.item())
 
 
-def _displacement_mm(motion: RigidTrajectory | Deformation, weights: Tensor, image: Tensor | None) -> Tensor:
+def _displacement_mm(motion: Motion, weights: Tensor, image: Tensor | None) -> Tensor:
     """Displacement of every shot from the weighted mean, ``(shots,)``."""
     if isinstance(motion, RigidTrajectory):
         check_trajectory(motion)
@@ -225,21 +225,14 @@ def _displacement_mm(motion: RigidTrajectory | Deformation, weights: Tensor, ima
     return tissue_displacement_mm(motion, mean_deformation(motion, weights), image)
 
 
-def scale_motion(motion: RigidTrajectory | Deformation, factor: float) -> RigidTrajectory | Deformation:
-    """Multiply every translation and angle, or every amplitude, by ``factor``."""
-    if isinstance(motion, Deformation):
-        return motion._replace(amplitude_mm=motion.amplitude_mm * factor)
-    return scale(motion, factor)
-
-
 def scale_to_displacement(
-    motion: RigidTrajectory | Deformation,
+    motion: Motion,
     displacement_mm: float,
     acquisition: Acquisition,
     energy: Tensor,
     image: Tensor | None = None,
     spacing_mm: Sequence[float] | None = None,
-) -> RigidTrajectory | Deformation:
+) -> Motion:
     """Scale a motion so that its score is ``displacement_mm``, to within 1 per cent.
 
     A deformation needs the image, as in :func:`motion_severity`, and the voxel size: see :func:`reachable_mm`.
@@ -251,9 +244,9 @@ def scale_to_displacement(
     if not (math.isfinite(displacement_mm) and displacement_mm >= 0):
         raise ValueError(f"displacement_mm: got {displacement_mm}; allowed is 0 mm or more. Give a finite score.")
     if displacement_mm == 0:
-        return scale_motion(motion, 0.0)
+        return motion.scaled(0.0)
     scored = (acquisition, energy, image)
-    score = motion_severity(scale_motion(motion, 1e-3), *scored).displacement_mm * 1e3
+    score = motion_severity(motion.scaled(1e-3), *scored).displacement_mm * 1e3
     if score <= 1e-9:
         raise ValueError(
             "motion: got one whose energy-weighted displacement is zero; it must move between shots that "
@@ -273,7 +266,7 @@ def scale_to_displacement(
     factor = displacement_mm / score
     # The score is linear in displacements and nearly so in the angle: two or three steps do.
     for _ in range(20):
-        scaled = scale_motion(motion, factor)
+        scaled = motion.scaled(factor)
         reached = motion_severity(scaled, *scored).displacement_mm
         if abs(reached - displacement_mm) <= TOLERANCE * displacement_mm:
             return scaled
@@ -299,7 +292,7 @@ def reachable_mm(
     return score * largest_factor(deformation, image.shape[-deformation.spatial_dims :], spacing_mm)
 
 
-def excursion_mm(motion: RigidTrajectory | Deformation, image: Tensor | None = None) -> float:
+def excursion_mm(motion: Motion, image: Tensor | None = None) -> float:
     """Largest displacement of any shot from the plain mean pose, however little energy it acquires.
 
     Args:

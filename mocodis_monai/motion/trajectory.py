@@ -40,6 +40,21 @@ class RigidTrajectory(NamedTuple):
     def requires_grad(self) -> bool:
         return self.translation_mm.requires_grad or self.rotation_deg.requires_grad
 
+    @property
+    def is_still(self) -> bool:
+        """Whether every pose is the identity."""
+        return not any(bool(values.any()) for values in self)
+
+    def scaled(self, factor: float) -> RigidTrajectory:
+        """Every translation and angle multiplied by ``factor``."""
+        return RigidTrajectory(self.translation_mm * factor, self.rotation_deg * factor)
+
+
+def identity_pose(spatial_dims: int) -> RigidTrajectory:
+    """The pose that moves nothing, a trajectory of one shot, float64."""
+    rotation = torch.zeros(1, 1 if spatial_dims == 2 else 3, dtype=torch.float64)
+    return RigidTrajectory(torch.zeros(1, spatial_dims, dtype=torch.float64), rotation)
+
 
 def check_trajectory(trajectory: RigidTrajectory) -> None:
     """Raise ValueError unless the trajectory has the right columns, as many rows in both parts, and finite
@@ -73,16 +88,6 @@ def check_trajectory(trajectory: RigidTrajectory) -> None:
             f"is up to {MAX_ROTATION_DEG:.0f}. Give degrees about the centre of the field of view, or scale "
             "the trajectory down."
         )
-
-
-def scale(trajectory: RigidTrajectory, factor: float) -> RigidTrajectory:
-    """Multiply every translation and angle by ``factor``."""
-    return RigidTrajectory(trajectory.translation_mm * factor, trajectory.rotation_deg * factor)
-
-
-def is_still(trajectory: RigidTrajectory) -> bool:
-    """True where every pose is the identity."""
-    return not any(bool(values.any()) for values in trajectory)
 
 
 def rotation_matrices(rotation_deg: Tensor) -> Tensor:

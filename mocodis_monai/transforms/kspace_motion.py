@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mocodis_monai.motion import (
     Deformation,
+    Motion,
     RigidTrajectory,
     band_of,
     combine,
@@ -105,7 +106,7 @@ class KSpaceMotion(IrreversibleMotion):
 
     def __init__(
         self,
-        trajectory: RigidTrajectory | Deformation | str | os.PathLike[str],
+        trajectory: Motion | str | os.PathLike[str],
         phase_encode_axis: int | Sequence[int],
         line_order: str = "linear",
         *,
@@ -136,7 +137,7 @@ class KSpaceMotion(IrreversibleMotion):
 
     @classmethod
     def from_scan(
-        cls, motion: RigidTrajectory | Deformation, scan: Scan, spacing_mm: Sequence[float] | None, family: str
+        cls, motion: Motion, scan: Scan, spacing_mm: Sequence[float] | None, family: str
     ) -> KSpaceMotion:
         """The transform of a motion and a :class:`Scan`."""
         made = cls(motion, scan.phase_encode_axes, spacing_mm=spacing_mm, family=family)
@@ -234,7 +235,7 @@ def _as_mapping(numbers: str | Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(numbers) if isinstance(numbers, str) else dict(numbers)
 
 
-def _as_motion(motion: RigidTrajectory | Deformation | str | os.PathLike[str]) -> RigidTrajectory | Deformation:
+def _as_motion(motion: Motion | str | os.PathLike[str]) -> Motion:
     """Read a table, check a trajectory or a deformation."""
     if isinstance(motion, (str, os.PathLike)):
         return read_trajectory(motion)

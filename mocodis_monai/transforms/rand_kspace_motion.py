@@ -19,13 +19,13 @@ from mocodis_monai.motion import (
     Acquisition,
     BodyAxes,
     Deformation,
+    Motion,
     RigidTrajectory,
     displacement_range,
     line_energy,
     motion_severity,
     reachable_mm,
     sample_motion,
-    scale_motion,
     scale_to_displacement,
 )
 from mocodis_monai.motion.reference import held_in_place, without_mean
@@ -76,7 +76,7 @@ class _Object(NamedTuple):
 class _Drawn(NamedTuple):
     """A motion of arbitrary scale, how it is acquired, and the largest score that it can be scaled to."""
 
-    motion: RigidTrajectory | Deformation
+    motion: Motion
     scan: Scan
     acquisition: Acquisition
     reachable_mm: float
@@ -288,7 +288,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             most_mm = reachable_mm(motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
             return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * most_mm)
         # Small, so that the score of a rotation is linear in its angles.
-        return _Drawn(scale_motion(motion, 1e-3), scan, acquisition, float("inf"))
+        return _Drawn(motion.scaled(1e-3), scan, acquisition, float("inf"))
 
     def _out_of_reach(self, family: str, displacement_mm: float, nearest: float, most_mm: float) -> str:
         asked = f"displacement_mm: got {displacement_mm:.2f}; with family {family!r}, num_shots {self.num_shots} and "
@@ -303,6 +303,6 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         )
 
 
-def _largest_angle_deg(motion: RigidTrajectory | Deformation) -> float:
+def _largest_angle_deg(motion: Motion) -> float:
     """Largest sum of a shot's angles; a deformation has none."""
     return 0.0 if isinstance(motion, Deformation) else motion.rotation_deg.abs().sum(1).max().item()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from mocodis_monai.motion import RigidTrajectory, sample_trajectory, scale, to_image
+from mocodis_monai.motion import RigidTrajectory, sample_trajectory, to_image
 from mocodis_monai.motion.trajectory import rotation_matrices
 
 
@@ -16,7 +16,7 @@ def poses(translation, rotation):
 
 def drawn(num_shots, dims, seed=0, factor=2.0):
     """A drift in which every shot has another pose."""
-    return scale(sample_trajectory("drift", num_shots, dims, np.random.RandomState(seed)), factor)
+    return sample_trajectory("drift", num_shots, dims, np.random.RandomState(seed)).scaled(factor)
 
 
 def gaussian(shape, rotation_deg, translation_mm=None, spacing_mm=None):

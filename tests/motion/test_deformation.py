@@ -19,7 +19,6 @@ from mocodis_monai.motion import (
     displacement_field,
     plan_acquisition,
     sample_deformation,
-    scale_motion,
     simulate_motion,
 )
 from mocodis_monai.motion.deformation import (
@@ -57,7 +56,8 @@ def places(shape, spacing_mm):
 @pytest.mark.parametrize("family", NON_RIGID_FAMILIES)
 def test_zero_amplitude_is_the_identity_to_float_precision(dims, dtype, family):
     image = torch.rand(2, *SHAPES[dims]).to(dtype)
-    still = scale_motion(drawn(family, dims), 0.0)
+    still = drawn(family, dims).scaled(0.0)
+    assert still.is_still and not drawn(family, dims).is_still
     got = deform(image, still, torch.tensor([3, 0]), [1.0] * dims)
     assert got.dtype == dtype
     atol = 1e-12 if dtype == torch.float64 else 3e-5
@@ -71,7 +71,7 @@ def test_a_ramp_becomes_the_ramp_at_where_the_tissue_came_from(family, dims):
     place = places(shape, spacing)
     slope = torch.tensor([1.0, -0.7, 0.4][:dims], dtype=torch.float64).reshape(-1, *[1] * dims)
     moving = drawn(family, dims, num_shots=3)
-    moving = scale_motion(moving, min(0.5 * largest_factor(moving, shape, spacing), 5.0))
+    moving = moving.scaled(min(0.5 * largest_factor(moving, shape, spacing), 5.0))
     got = deform((slope * place).sum(0), moving, torch.arange(3), spacing)
     field = torch.tensordot(moving.amplitude_mm, displacement_field(moving.modes, shape), dims=1)
     wanted = (slope * (place - field)).sum(1)
@@ -108,7 +108,7 @@ def test_a_positive_displacement_moves_content_up_the_axis_as_a_translation_does
 def test_batch_and_shots_agree_with_the_loop_and_complex_with_its_parts(dims):
     shape, spacing = SHAPES[dims], [4.0] * dims
     image = torch.rand(2, 3, *shape, dtype=torch.float64)
-    moving, shots = scale_motion(drawn("breathing", dims), 2.0), torch.tensor([5, 1, 5])
+    moving, shots = drawn("breathing", dims).scaled(2.0), torch.tensor([5, 1, 5])
     whole = deform(image, moving, shots, spacing)
     assert whole.shape == (3, 2, 3, *shape)
     for number, shot in enumerate(shots):
@@ -230,7 +230,7 @@ def test_gut_waves_are_local_slow_and_travel():
 def test_the_volume_ratio_is_the_jacobian_and_stays_positive(family, dims):
     shape, spacing = (64, 64, 64)[:dims], [3.0, 2.0, 4.0][:dims]
     moving = drawn(family, dims)
-    moving = scale_motion(moving, 0.9 * largest_factor(moving, shape, spacing))
+    moving = moving.scaled(0.9 * largest_factor(moving, shape, spacing))
     # Of the inverse map x - displacement, by differences on a finer grid.
     fine = [n * (4 if dims == 2 else 1) for n in shape]
     step = [n * mm / f for n, mm, f in zip(shape, spacing, fine, strict=True)]
@@ -260,18 +260,18 @@ def test_a_contraction_has_the_volume_ratio_of_its_closed_form():
 def test_folding_is_refused_with_the_factor_that_would_do():
     image, moving = torch.rand(64, 64), drawn("cardiac", 2)
     factor = largest_factor(moving, (64, 64), (1.0, 1.0))
-    deform(image, scale_motion(moving, 0.98 * factor), torch.arange(16), (1.0, 1.0))
+    deform(image, moving.scaled(0.98 * factor), torch.arange(16), (1.0, 1.0))
     with pytest.raises(
         ValueError, match=r"amplitude_mm: got up to .* mm, which leaves .*Multiply the amplitudes with 0\.6"
     ):
-        deform(image, scale_motion(moving, 1.5 * factor), torch.arange(16), (1.0, 1.0))
+        deform(image, moving.scaled(1.5 * factor), torch.arange(16), (1.0, 1.0))
 
 
 @pytest.mark.parametrize("times", [1e-2, 1e6])
 def test_the_factor_holds_however_large_the_amplitudes_are(times):
     moving = drawn("cardiac", 2)
     factor = largest_factor(moving, (64, 64), (1.0, 1.0))
-    assert times * largest_factor(scale_motion(moving, times), (64, 64), (1.0, 1.0)) == pytest.approx(factor, rel=0.02)
+    assert times * largest_factor(moving.scaled(times), (64, 64), (1.0, 1.0)) == pytest.approx(factor, rel=0.02)
 
 
 @pytest.mark.parametrize("numbers", [{}, {"modes": []}, {"modes": [{"kind": "shift"}], "amplitude_mm": [[1.0]]}])

@@ -50,7 +50,7 @@ def acquired(image, case, gradient):
     """What simulation, target and score are of an image on any device; all that is given with it is on the CPU."""
     (shape, axes, slice_axis, family), rng = CASES[case], np.random.RandomState(0)
     plan = m.plan_acquisition(shape, 3, "random", axes, slice_axis, rng=rng)
-    motion = m.scale_motion(m.sample_motion(family, plan.num_shots, len(shape), rng), 0.3)
+    motion = m.sample_motion(family, plan.num_shots, len(shape), rng).scaled(0.3)
     motion[0].requires_grad_(gradient)
     receiver = m.Receiver(m.random_phase(shape, rng, 1.0), m.coil_maps(2, shape), 0.01)
     scan = (motion, plan, (1.0, 1.2, 0.9)[: len(shape)])

@@ -170,8 +170,7 @@ def test_registration_improves_on_the_mean_pose_in_3d():
 )
 def test_without_motion_the_target_is_the_clean_image(still):
     image = torch.rand(2, 16, 15)
-    still = still._replace(amplitude_mm=torch.zeros(3, 1)) if isinstance(still, Deformation) else still
-    target = coregistered_target(image, image, still, plan_acquisition((16, 15), 3, "linear", (1,)), (1, 1))
+    target = coregistered_target(image, image, still.scaled(0.0), plan_acquisition((16, 15), 3, "linear", (1,)), (1, 1))
     assert torch.equal(target.image, image)
     assert not target.pose.translation_mm.any() and not target.pose.rotation_deg.any()
 

@@ -23,7 +23,6 @@ from mocodis_monai.motion import (
     reachable_mm,
     sample_deformation,
     sample_trajectory,
-    scale_motion,
     scale_to_displacement,
     to_kspace,
 )
@@ -200,4 +199,4 @@ def test_errors_name_argument_value_and_remedy():
         motion_severity(moving, acquisition, energy)
     with pytest.raises(ValueError, match="spacing_mm: got None"):
         scale_to_displacement(moving, 1.0, acquisition, energy, torch.ones(8, 8))
-    assert motion_severity(scale_motion(moving, 0.0), acquisition, energy, torch.ones(8, 8)) == (0.0, 0.0)
+    assert motion_severity(moving.scaled(0.0), acquisition, energy, torch.ones(8, 8)) == (0.0, 0.0)

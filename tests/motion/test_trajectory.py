@@ -7,8 +7,7 @@ import pytest
 import torch
 from closed_forms import poses
 
-from mocodis_monai.motion import scale
-from mocodis_monai.motion.trajectory import check_trajectory, is_still, rotation_angles_deg, rotation_matrices
+from mocodis_monai.motion.trajectory import check_trajectory, rotation_angles_deg, rotation_matrices
 
 
 def test_rotation_matrices_are_rotations_in_the_order_0_1_2():
@@ -38,9 +37,9 @@ def test_a_positive_angle_turns_the_first_axis_toward_the_second():
 
 def test_scaling_to_zero_is_no_motion():
     moving = poses([[1.0, -2.0], [0.5, 0.0]], [[3.0], [0.0]])
-    assert not is_still(moving)
-    assert is_still(scale(moving, 0.0))
-    assert torch.equal(scale(moving, 2.0).rotation_deg, 2 * moving.rotation_deg)
+    assert not moving.is_still
+    assert moving.scaled(0.0).is_still
+    assert torch.equal(moving.scaled(2.0).rotation_deg, 2 * moving.rotation_deg)
 
 
 @pytest.mark.parametrize(
