@@ -19,7 +19,7 @@ TISSUE_VARIATION = 0.10
 Values = float | np.ndarray
 
 
-class Sequence(NamedTuple):
+class PulseSequence(NamedTuple):
     """One acquisition protocol. ``ti_ms`` is 0 where there is no inversion, ``flip_deg`` is 90 for echoes."""
 
     name: str
@@ -87,7 +87,7 @@ def balanced_ssfp(
     return proton_density * steady * np.exp(-te_ms / t2_ms)
 
 
-def sample_sequence(rng: np.random.Generator) -> Sequence:
+def sample_sequence(rng: np.random.Generator) -> PulseSequence:
     """Draw a protocol of ``PROTOCOLS``, its field strength and its timing. Balanced SSFP: TE = TR / 2.
 
     Four draws in ten suppress fat spectrally, but STIR (which nulls fat already) and balanced SSFP never.
@@ -99,11 +99,11 @@ def sample_sequence(rng: np.random.Generator) -> Sequence:
     fat_suppressed = bool(rng.random() < 0.4) and name not in ("stir", "bssfp")
     if name == "bssfp":
         te_ms = tr_ms / 2
-    return Sequence(name, protocol.kind, field_t, tr_ms, te_ms, ti_ms, flip_deg, fat_suppressed)
+    return PulseSequence(name, protocol.kind, field_t, tr_ms, te_ms, ti_ms, flip_deg, fat_suppressed)
 
 
 def sequence_signal(
-    sequence: Sequence, proton_density: np.ndarray, t1_ms: np.ndarray, t2_ms: np.ndarray
+    sequence: PulseSequence, proton_density: np.ndarray, t1_ms: np.ndarray, t2_ms: np.ndarray
 ) -> np.ndarray:
     """Signal of tissues under a sequence. T2* is approximated: 1/T2* = 1/T2 + field / (150 ms T).
 
@@ -133,7 +133,7 @@ def sequence_signal(
     raise ValueError(f"sequence.kind is {s.kind!r}; allowed are {kinds}. Use sample_sequence.")
 
 
-def tissue_intensities(sequence: Sequence, rng: np.random.Generator) -> np.ndarray:
+def tissue_intensities(sequence: PulseSequence, rng: np.random.Generator) -> np.ndarray:
     """Signal of every ``Tissue``, shape ``(tissue,)`` float32, with +-10 % variation of PD, T1 and T2.
 
     Fat suppression leaves 10-25 % of the signal of fat and yellow marrow. Flowing blood loses 50-95 % of its

@@ -18,7 +18,7 @@ from mocodis_monai.data.anatomy_pelvis import paint_pelvis
 from mocodis_monai.data.anatomy_thorax import FOV_MM as THORAX_FOV_MM
 from mocodis_monai.data.anatomy_thorax import paint_thorax
 from mocodis_monai.data.canvas import SUPERSAMPLING, Canvas, smooth_noise
-from mocodis_monai.data.contrast import Sequence, sample_sequence, tissue_intensities
+from mocodis_monai.data.contrast import PulseSequence, sample_sequence, tissue_intensities
 from mocodis_monai.data.intensity import foreground_scale
 
 MIN_SIZE, MAX_SIZE = 32, 1024
@@ -62,7 +62,7 @@ class Phantom(NamedTuple):
     labels: np.ndarray
     spacing_mm: tuple[float, float]
     region: str
-    sequence: Sequence | None
+    sequence: PulseSequence | None
     orientation: str
 
 

@@ -91,7 +91,7 @@ def plan_acquisition(
             packages than slices, or the order ``random`` without ``rng``.
     """
     axes = tuple(int(axis) for axis in phase_encode_axes)
-    _check_axes(axes, slice_axis, len(shape))
+    _check_encoded_axes(axes, slice_axis, len(shape))
     sizes = [shape[axis] for axis in axes]
     samples = math.prod(sizes)
     if not 1 <= num_shots <= samples:
@@ -121,7 +121,7 @@ def single_shot(shape: Sequence[int]) -> Acquisition:
 
 def check_acquisition(acquisition: Acquisition, spatial_shape: Sequence[int]) -> None:
     """Raise ValueError unless the axes exist and every sample of the image has a shot and an echo."""
-    _check_axes(acquisition.phase_encode_axes, acquisition.slice_axis, len(spatial_shape))
+    _check_encoded_axes(acquisition.phase_encode_axes, acquisition.slice_axis, len(spatial_shape))
     wanted = tuple(spatial_shape[axis] for axis in acquisition.encoded_axes)
     for name in ("shot_of_line", "echo_of_line"):
         numbers = getattr(acquisition, name)
@@ -158,7 +158,7 @@ def _share_out(
     samples = math.prod(sizes)
     rank = torch.arange(samples)
     if line_order == "centric":
-        rank = _radius(sizes).argsort(stable=True).argsort()
+        rank = _squared_radius(sizes).argsort(stable=True).argsort()
     elif line_order == "random":
         if rng is None:
             raise ValueError(
@@ -176,7 +176,7 @@ def _share_out(
     return shot, rank - (shot * samples + num_shots - 1) // num_shots
 
 
-def _radius(sizes: Sequence[int]) -> Tensor:
+def _squared_radius(sizes: Sequence[int]) -> Tensor:
     """Squared elliptic distance of every sample from k = 0, ``(samples,)``, in whole numbers so that ties are exact."""
     samples = math.prod(sizes)
     steps = [(torch.arange(size) - size // 2) * (samples // size) for size in sizes]
@@ -184,7 +184,7 @@ def _radius(sizes: Sequence[int]) -> Tensor:
     return squares[0] if len(sizes) == 1 else (squares[0][:, None] + squares[1]).flatten()
 
 
-def _check_axes(phase_encode_axes: tuple[int, ...], slice_axis: int | None, spatial_dims: int) -> None:
+def _check_encoded_axes(phase_encode_axes: tuple[int, ...], slice_axis: int | None, spatial_dims: int) -> None:
     if not 1 <= len(phase_encode_axes) <= (2 if spatial_dims == 3 else 1):
         raise ValueError(
             f"phase_encode_axes: got {phase_encode_axes} for {spatial_dims} spatial axes; allowed is one axis, or two "

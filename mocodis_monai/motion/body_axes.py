@@ -30,7 +30,7 @@ DEFAULT_AXES = {2: BodyAxes(None, 1, 0), 3: BodyAxes(2, 1, 0)}
 slice of it."""
 
 
-def check_axes(axes: BodyAxes, spatial_dims: int) -> None:
+def check_body_axes(axes: BodyAxes, spatial_dims: int) -> None:
     """Raise ValueError unless the directions name the spatial axes, each at most once, and the signs are 1 or -1."""
     named = [axis for axis in axes[:3] if axis is not None]
     if sorted(named) != list(range(spatial_dims)):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .body_axes import DEFAULT_AXES, BodyAxes, check_axes
+from .body_axes import DEFAULT_AXES, BodyAxes, check_body_axes
 from .trajectory import RigidTrajectory
 
 RIGID_FAMILIES = ("sudden", "drift", "breathing_rigid", "tremor", "nod", "swallow")
@@ -60,20 +60,20 @@ def sample_trajectory(
     if family not in RIGID_FAMILIES:
         hint = "Draw it with sample_deformation." if family in NON_RIGID_FAMILIES else "Choose one of these."
         raise ValueError(f"family: got {family!r}; allowed is one of {RIGID_FAMILIES}. {hint}")
-    axes = check_draw(num_shots, spatial_dims, axes)
+    axes = axes_to_draw_along(num_shots, spatial_dims, axes)
     request = _Request(num_shots, spatial_dims, 1 if spatial_dims == 2 else 3, axes, rng)
     poses = torch.from_numpy(_SAMPLERS[family](request))
     return RigidTrajectory(poses[:, :spatial_dims].contiguous(), poses[:, spatial_dims:].contiguous())
 
 
-def check_draw(num_shots: int, spatial_dims: int, axes: BodyAxes | None) -> BodyAxes:
+def axes_to_draw_along(num_shots: int, spatial_dims: int, axes: BodyAxes | None) -> BodyAxes:
     """Raise ValueError unless motion can be drawn; return the directions of the body to draw it along."""
     if num_shots < 2:
         raise ValueError(f"num_shots: got {num_shots}; allowed is 2 or more, since one shot has one pose. Raise it.")
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims: got {spatial_dims}; allowed is 2 or 3. Give slices or volumes.")
     axes = DEFAULT_AXES[spatial_dims] if axes is None else axes
-    check_axes(axes, spatial_dims)
+    check_body_axes(axes, spatial_dims)
     return axes
 
 

@@ -23,10 +23,10 @@ from .full_precision import at_full_precision
 from .hybrid import (
     SampleLayout,
     assemble,
+    lines_of,
     pick,
     plan_layout,
     reconstruct,
-    rows_of,
     slices_of_shots,
     to_layout,
     translate,
@@ -79,16 +79,16 @@ def simulate_motion(
     check_receiver(receiver, image.shape[-dims:])
     layout = plan_layout(acquisition, image, spacing_mm)
     if isinstance(motion, RigidTrajectory) and receiver.phase_rad is None and receiver.coil_maps is None:
-        lead = image.shape[:-dims]
+        batch_shape = image.shape[:-dims]
         samples = _acquire_rigid(to_layout(image, layout), motion, layout)
     else:
-        lead, samples = _acquire_views(image, motion, spacing_mm, receiver, layout)
+        batch_shape, samples = _acquire_views(image, motion, spacing_mm, receiver, layout)
     if echo_weights is not None:
         weight = _sample_weights(echo_weights, acquisition).to(samples)
         samples = samples * weight.reshape(-1, *[1] * (samples.ndim - 2))
     if receiver.noise_std:
         samples = samples + receiver.noise_std * _noise(samples, generator)
-    return reconstruct(samples, lead, layout)
+    return reconstruct(samples, batch_shape, layout)
 
 
 def magnitude(image: Tensor) -> Tensor:
@@ -114,16 +114,16 @@ def _acquire_rigid(stack: Tensor, trajectory: RigidTrajectory, layout: SampleLay
     rotations, group_of_shot = _distinct(rotation)
     group_of_sample = group_of_shot[layout.shot_of_sample].reshape(layout.encoded_sizes)
     masks = [group_of_sample == group for group in range(len(rotations))]
-    rows = [rows_of(mask) for mask in masks]
-    encoded = _encode_all(stack, rotations, layout.spacing_mm, rows)
+    lines = [lines_of(mask) for mask in masks]
+    encoded = _encode_all(stack, rotations, layout.spacing_mm, lines)
     by_shot = layout.sliced and matters(shift_px[:, 1])
 
     def pieces() -> Iterator[tuple[Tensor, Tensor]]:
-        for hybrid, kept, mask in zip(encoded, rows, masks, strict=True):
+        for hybrid, own, mask in zip(encoded, lines, masks, strict=True):
             if by_shot:
-                yield from slices_of_shots(hybrid, kept, mask, shift_px[:, 1], layout)
+                yield from slices_of_shots(hybrid, own, mask, shift_px[:, 1], layout)
             else:
-                yield pick(hybrid, kept, mask, layout), mask
+                yield pick(hybrid, own, mask, layout), mask
 
     return translate(assemble(pieces()), shift_px, layout)
 
@@ -141,9 +141,9 @@ def _acquire_views(
     for shots, view in _views(image, motion, spacing_mm):
         seen = _receive(view, receiver, dims)
         mask = torch.isin(layout.shot_of_sample, shots.to(image.device)).reshape(layout.encoded_sizes)
-        kept = rows_of(mask)
-        hybrid = encode_lines(to_layout(seen, layout), kept, -dims)
-        pieces.append((pick(hybrid, kept, mask, layout), mask))
+        lines = lines_of(mask)
+        hybrid = encode_lines(to_layout(seen, layout), lines, -dims)
+        pieces.append((pick(hybrid, lines, mask, layout), mask))
     return seen.shape[:-dims], assemble(pieces)
 
 
@@ -177,14 +177,14 @@ def _receive(view: Tensor, receiver: Receiver, spatial_dims: int) -> Tensor:
     return view
 
 
-def _encode_all(stack: Tensor, rotations: Tensor, spacing_mm: Tensor, rows: list[Tensor]) -> Iterator[Tensor]:
-    """For each rotation its lines ``(batch, kept, *others)``; the identity costs no rotation."""
+def _encode_all(stack: Tensor, rotations: Tensor, spacing_mm: Tensor, lines: list[Tensor]) -> Iterator[Tensor]:
+    """For each rotation its lines ``(batch, lines, *others)``; the identity costs no rotation."""
     identity = torch.eye(rotations.shape[-1], dtype=rotations.dtype, device=rotations.device)
     turns = (rotations != identity).any(2).any(1) | rotations.requires_grad
     numbers = turns.nonzero()[:, 0].tolist()
-    turned = encode_rotated(stack, rotations[numbers], spacing_mm, [rows[number] for number in numbers])
-    for number, kept in enumerate(rows):
-        yield next(turned) if number in numbers else encode_lines(stack, kept, 1 - stack.ndim)
+    turned = encode_rotated(stack, rotations[numbers], spacing_mm, [lines[number] for number in numbers])
+    for number, own in enumerate(lines):
+        yield next(turned) if number in numbers else encode_lines(stack, own, 1 - stack.ndim)
 
 
 def _distinct(states: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ def unit_phasor(angle_rad: Tensor) -> Tensor:
 
 
 def encode_lines(
-    image: Tensor, lines: Tensor, phase_encode_dim: int, samples: Tensor | None = None, size: int | None = None
+    image: Tensor, lines: Tensor, phase_encode_dim: int, pixels: Tensor | None = None, size: int | None = None
 ) -> Tensor:
     """The chosen phase-encode lines alone of ``torch.fft.fft(norm="ortho")`` along one axis.
 
@@ -45,18 +45,18 @@ def encode_lines(
 
     Args:
         image: real or complex.
-        lines: ``(kept,)`` line numbers, long.
+        lines: ``(lines,)`` line numbers, long.
         phase_encode_dim: negative tensor dimension to transform.
-        samples: pixel numbers of the image along that dimension, long; default 0, 1, ... A padded image has numbers
+        pixels: pixel numbers of the image along that dimension, long; default 0, 1, ... A padded image has numbers
             below 0 and above ``size``, which fold over.
         size: number of pixels of the field of view; default that of the image.
 
     Returns:
-        complex, as ``image`` with ``kept`` samples along ``phase_encode_dim``; other axes stay in image space.
+        complex, as ``image`` with as many samples as lines along ``phase_encode_dim``; other axes stay in image space.
     """
     count = image.shape[phase_encode_dim]
-    samples = torch.arange(count) if samples is None else samples
-    matrix = _fourier_rows(lines, samples, count if size is None else size).to(device=image.device)
+    pixels = torch.arange(count) if pixels is None else pixels
+    matrix = _fourier_rows(lines, pixels, count if size is None else size).to(device=image.device)
     columns = image.movedim(phase_encode_dim, -image.ndim)
     flat = columns.reshape(count, -1)
     if image.is_complex():
@@ -66,10 +66,10 @@ def encode_lines(
     return encoded.reshape(-1, *columns.shape[1:]).movedim(-image.ndim, phase_encode_dim)
 
 
-def _fourier_rows(lines: Tensor, samples: Tensor, size: int) -> Tensor:
-    """Rows ``lines`` of the orthonormal Fourier matrix at the pixels ``samples``, complex128.
+def _fourier_rows(lines: Tensor, pixels: Tensor, size: int) -> Tensor:
+    """Rows ``lines`` of the orthonormal Fourier matrix at ``pixels``, complex128.
 
     The integer product is reduced modulo the size first, so that the angle keeps full precision.
     """
-    turns = torch.outer(lines.cpu(), samples.cpu()).remainder(size).double() / size
+    turns = torch.outer(lines.cpu(), pixels.cpu()).remainder(size).double() / size
     return unit_phasor(-2 * math.pi * turns) / math.sqrt(size)

@@ -46,12 +46,12 @@ class SampleLayout(NamedTuple):
 def plan_layout(acquisition: Acquisition, image: Tensor, spacing_mm: Sequence[float]) -> SampleLayout:
     """The layout of ``(..., *spatial)`` images."""
     dims = len(spacing_mm)
-    lead = acquisition.encoded_axes
-    order = (*lead, *(axis for axis in range(dims) if axis not in lead))
+    encoded = acquisition.encoded_axes
+    order = (*encoded, *(axis for axis in range(dims) if axis not in encoded))
     shot = zero_first(acquisition.shot_of_line.to(image.device), acquisition).flatten()
     spacing = torch.tensor([spacing_mm[axis] for axis in order], dtype=torch.float64, device=image.device)
     sizes = tuple(image.shape[axis - dims] for axis in order)
-    return SampleLayout(order, sizes, len(lead), acquisition.slice_axis is not None, shot, spacing)
+    return SampleLayout(order, sizes, len(encoded), acquisition.slice_axis is not None, shot, spacing)
 
 
 def zero_first(of_line: Tensor, acquisition: Acquisition) -> Tensor:
@@ -66,22 +66,22 @@ def to_layout(image: Tensor, layout: SampleLayout) -> Tensor:
     return stack.reshape(-1, *layout.sizes)
 
 
-def rows_of(mask: Tensor) -> Tensor:
+def lines_of(mask: Tensor) -> Tensor:
     """Numbers of the lines along the first axis that a mask of samples touches."""
     return (mask if mask.ndim == 1 else mask.any(1)).nonzero()[:, 0]
 
 
-def pick(hybrid: Tensor, rows: Tensor, mask: Tensor, layout: SampleLayout) -> Tensor:
-    """The samples of a mask ``(batch, chosen, *others)`` out of lines ``(batch, rows, ...)``."""
+def pick(hybrid: Tensor, lines: Tensor, mask: Tensor, layout: SampleLayout) -> Tensor:
+    """The samples of a mask ``(batch, chosen, *others)`` out of lines ``(batch, lines, ...)``."""
     if layout.encoded == 1:
         return hybrid
     if not layout.sliced:
         hybrid = torch.fft.fft(hybrid, dim=2, norm="ortho")
-    return hybrid[:, mask[rows]]
+    return hybrid[:, mask[lines]]
 
 
 def slices_of_shots(
-    hybrid: Tensor, rows: Tensor, mask: Tensor, shift_px: Tensor, layout: SampleLayout
+    hybrid: Tensor, lines: Tensor, mask: Tensor, shift_px: Tensor, layout: SampleLayout
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Samples and masks of the shots in ``mask``: the object is shifted across the slices before a slice is taken."""
     shot_of_sample = layout.shot_of_sample.reshape(layout.encoded_sizes)
@@ -89,11 +89,11 @@ def slices_of_shots(
     index = torch.arange(layout.sizes[1], device=hybrid.device)
     for shot in shot_of_sample[mask].unique():
         chosen = shot_of_sample == shot
-        kept, slices = rows_of(chosen), chosen.any(0).nonzero()[:, 0]
+        own, slices = lines_of(chosen), chosen.any(0).nonzero()[:, 0]
         kernel = torch.fft.ifft(unit_phasor(-2 * math.pi * frequency * shift_px[shot]))
         shift = kernel[(slices[:, None] - index) % len(index)].to(hybrid.dtype)
-        moved = shift @ hybrid[:, torch.isin(rows, kept)]
-        yield moved[:, chosen[kept][:, slices]], chosen
+        moved = shift @ hybrid[:, torch.isin(lines, own)]
+        yield moved[:, chosen[own][:, slices]], chosen
 
 
 def assemble(pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -140,8 +140,8 @@ def translate(samples: Tensor, shift_px: Tensor, layout: SampleLayout) -> Tensor
     return in_blocks(block, planes, samples.numel() // planes, 1, samples if in_place else None)
 
 
-def reconstruct(samples: Tensor, lead: torch.Size, layout: SampleLayout) -> Tensor:
-    """Image ``(*lead, *spatial)`` of hybrid space, in place without a gradient."""
+def reconstruct(samples: Tensor, batch_shape: torch.Size, layout: SampleLayout) -> Tensor:
+    """Image ``(*batch_shape, *spatial)`` of hybrid space, in place without a gradient."""
     dims = len(layout.order)
     stack = samples.reshape(-1, *layout.sizes)
     phase_encoded = tuple(range(1, 2 if layout.sliced else 1 + layout.encoded))
@@ -152,4 +152,5 @@ def reconstruct(samples: Tensor, lead: torch.Size, layout: SampleLayout) -> Tens
 
     planes = stack.shape[other]
     image = in_blocks(block, planes, stack.numel() // planes, other, None if stack.requires_grad else stack)
-    return image.reshape(*lead, *layout.sizes).movedim(list(range(-dims, 0)), [axis - dims for axis in layout.order])
+    image = image.reshape(*batch_shape, *layout.sizes)
+    return image.movedim(list(range(-dims, 0)), [axis - dims for axis in layout.order])

@@ -10,7 +10,7 @@ import torch
 
 from .body_axes import BodyAxes
 from .deformation import Deformation, Mode, Motion, Profile
-from .families import NON_RIGID_FAMILIES, RIGID_FAMILIES, check_draw, draw_breaths, sample_trajectory
+from .families import NON_RIGID_FAMILIES, RIGID_FAMILIES, axes_to_draw_along, draw_breaths, sample_trajectory
 
 
 def sample_deformation(
@@ -43,7 +43,7 @@ def sample_deformation(
     if family not in NON_RIGID_FAMILIES:
         hint = "Draw it with sample_trajectory." if family in RIGID_FAMILIES else "Choose one of these."
         raise ValueError(f"family: got {family!r}; allowed is one of {NON_RIGID_FAMILIES}. {hint}")
-    axes = check_draw(num_shots, spatial_dims, axes)
+    axes = axes_to_draw_along(num_shots, spatial_dims, axes)
     return _SAMPLERS[family](num_shots, spatial_dims, axes, rng)
 
 

@@ -38,13 +38,13 @@ class _Step(NamedTuple):
         axis: spatial axis.
         ramps: to multiply the spectrum with, each ``(rotations, 1, *spatial)`` with size one where nothing changes.
         length: to transform, with the padding.
-        kept: samples of it that are kept.
+        num_kept: number of samples of it that are kept.
     """
 
     axis: int
     ramps: list[Tensor]
     length: int
-    kept: int
+    num_kept: int
 
 
 def encode_rotated(image: Tensor, rotation: Tensor, spacing_mm: Tensor, lines: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -62,7 +62,7 @@ def encode_rotated(image: Tensor, rotation: Tensor, spacing_mm: Tensor, lines: S
         lines: for each rotation the lines to encode, see :func:`encode_lines`.
 
     Yields:
-        for each rotation ``(batch, kept, *other)`` complex, axes other than the first still in image space.
+        for each rotation ``(batch, lines, *other)`` complex, axes other than the first still in image space.
     """
     if image.is_complex():
         parts = (encode_rotated(part, rotation, spacing_mm, lines) for part in (image.real, image.imag))
@@ -81,8 +81,8 @@ def encode_rotated(image: Tensor, rotation: Tensor, spacing_mm: Tensor, lines: S
         chunk = [_Shear(axis, slope[start : start + at_a_time]) for axis, slope in shears]
         lengths = [length, *_padded_lengths(chunk, shape)[1:]]
         sheared = _shear_all_but_last(spectrum, chunk, lengths, shape, memory)
-        for turned, slope, kept in zip(sheared, chunk[-1].slope, lines[start : start + at_a_time], strict=True):
-            yield _encode_last(turned, slope, kept, shape)
+        for turned, slope, own in zip(sheared, chunk[-1].slope, lines[start : start + at_a_time], strict=True):
+            yield _encode_last(turned, slope, own, shape)
 
 
 def _shears(rotation: Tensor) -> list[_Shear]:
@@ -131,10 +131,10 @@ def _shear_all_but_last(
 
     def plane_block(start: int, count: int) -> Tensor:
         block = opened.narrow(2, start, count)
-        for axis, ramps, length, kept in steps:
+        for axis, ramps, length, num_kept in steps:
             dim = 2 + axis
             block = _multiply(torch.fft.rfft(block, n=length, dim=dim), ramps, 2, start)
-            block = torch.fft.irfft(block, n=length, dim=dim).narrow(dim, 0, kept)
+            block = torch.fft.irfft(block, n=length, dim=dim).narrow(dim, 0, num_kept)
         return _drop_outside(block, last.slope, start, lengths[0], shape)
 
     first_out, second_out = (None, None) if memory is None else memory[:, : len(last.slope)]
@@ -194,7 +194,7 @@ def _drop_outside(block: Tensor, slope: Tensor, start: int, length: int, shape: 
 
 
 def _encode_last(turned: Tensor, slope: Tensor, lines: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Lines ``(batch, kept, *other)`` of ``(batch, padded first axis, *other)``, sheared along the first axis by their
+    """Lines ``(batch, lines, *other)`` of ``(batch, padded first axis, *other)``, sheared along the first axis by their
     phase.
     """
     size = shape[0]

@@ -30,7 +30,7 @@ from mocodis_monai.motion import (
 from mocodis_monai.motion.deformation import check_deformation, from_numbers, to_numbers
 from mocodis_monai.motion.trajectory import check_trajectory
 
-from .motion_inputs import as_image, as_spacing, as_tracked, attach, check_channel_first, plain, spacing_of
+from .motion_inputs import as_image, as_spacing, as_tracked, attach, check_simulatable, plain, spacing_of
 from .scan import EchoTrain, ReceiverOptions, Scan, as_axes
 
 __all__ = ["KSpaceMotion", "MotionSample"]
@@ -180,7 +180,7 @@ class KSpaceMotion(IrreversibleMotion):
         still: Tensor = as_image(img, self.spacing_mm)
         data, motion, scan = plain(still), self.trajectory, self.scan
         dims = motion.spatial_dims
-        check_channel_first(still, dims, scan.phase_encode_axes)
+        check_simulatable(still, dims, scan.phase_encode_axes)
         spacing_mm = spacing_of(still, self.spacing_mm)
         acquisition = scan.plan(data.shape[1:], motion.num_shots)
         moved = self._acquire(data, acquisition, spacing_mm)

@@ -127,7 +127,7 @@ def _is_cut(img: MetaTensor) -> bool:
     return img.affine.shape[-1] != 4
 
 
-def check_channel_first(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:
+def check_simulatable(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:
     """Raise unless the image is a magnitude, ``(C, H, W)`` or ``(C, H, W, D)``, float32 or float64, finite, of more
     than one voxel along each axis, with the phase-encode axes and no transform pending.
     """

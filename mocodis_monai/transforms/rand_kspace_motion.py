@@ -41,8 +41,8 @@ from .motion_inputs import (
     as_whole_range,
     attach,
     body_axes_of,
-    check_channel_first,
     check_members,
+    check_simulatable,
     plain,
     spacing_of,
 )
@@ -169,7 +169,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         image = as_image(data, self.spacing_mm)
         dims = image.ndim - 1
         axes = self._draw_axes(dims)
-        check_channel_first(image, dims, axes)
+        check_simulatable(image, dims, axes)
         if not bool(plain(image).any()):  # nothing that could move: an empty crop is no reason to stop a training
             return
         if not self._do_transform:
@@ -213,7 +213,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             return self.motion.numbered(image_number).simulate(image, with_target)
         # Those too that do not move: better refused at once than on the day that one moves.
         named = [axis for axes in self.phase_encode_axis or () for axis in as_axes(axes)]
-        check_channel_first(image, image.ndim - 1, named)
+        check_simulatable(image, image.ndim - 1, named)
         still = image.to(image.dtype.to_complex()) if self.complex_output else image
         target = as_tracked(image.clone()) if with_target else None
         return MotionSample(attach(still, NO_MOTION), target, dict(NO_MOTION))
