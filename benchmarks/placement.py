@@ -26,11 +26,11 @@ SEED = 7
 
 def offset_mm(draw: RandKSpaceMotion, image: MetaTensor) -> float:
     """How far off the next moved image lies."""
-    moved, motion = draw(image).as_tensor(), draw.motion
+    moved, motion = draw(image).as_tensor(), draw.drawn
     assert motion is not None  # drawn with probability one
-    acquisition = motion.scan.plan(image.shape[1:], motion.trajectory.num_shots)
+    acquisition = motion.scan.plan(image.shape[1:], motion.motion.num_shots)
     spacing_mm = image.pixdim[:2].tolist()
-    pose = coregistered_target(image.as_tensor(), moved, motion.trajectory, acquisition, spacing_mm).pose
+    pose = coregistered_target(image.as_tensor(), moved, motion.motion, acquisition, spacing_mm).pose
     return float(shot_displacement_mm(pose, identity_pose(2)))
 
 

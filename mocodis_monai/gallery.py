@@ -108,14 +108,14 @@ def _one_motion_at_every_score(
     draw = RandKSpaceMotion(1.0, family, most, phase_encode_axis, (24, 32), "interleaved")
     draw.set_random_state(seed)
     draw.randomize(clean)
-    drawn = draw.motion
+    drawn = draw.drawn
     assert drawn is not None  # drawn with probability one
     image, spacing_mm = clean.as_tensor(), clean.pixdim[: clean.ndim - 1].tolist()
-    acquisition = drawn.scan.plan(image.shape[1:], drawn.trajectory.num_shots)
+    acquisition = drawn.scan.plan(image.shape[1:], drawn.motion.num_shots)
     energy = line_energy(image, acquisition, image.ndim - 1)
     for displacement_mm in DISPLACEMENTS_MM:
         try:
-            scaled = scale_to_displacement(drawn.trajectory, displacement_mm, acquisition, energy, image, spacing_mm)
+            scaled = scale_to_displacement(drawn.motion, displacement_mm, acquisition, energy, image, spacing_mm)
         except ValueError:
             yield None
             continue

@@ -166,6 +166,7 @@ def _share_out(
                 "another order."
             )
         drawn = rng.permutation(samples)
+        # With bands of echoes: shuffled within each band, which keeps its lines.
         rank = torch.from_numpy(np.lexsort((drawn, rank // num_shots)).argsort() if echo_bands else drawn).long()
     elif line_order not in LINE_ORDERS:
         raise ValueError(f"line_order: got {line_order!r}; allowed is one of {LINE_ORDERS}. Choose one of these.")

@@ -137,14 +137,15 @@ def _acquire_views(
 ) -> tuple[torch.Size, Tensor]:
     """Leading shape and hybrid space of the images that the receiver sees in each shot."""
     dims = len(layout.order)
-    pieces = []
+    pieces, batch_shape = [], torch.Size()
     for shots, view in _views(image, motion, spacing_mm):
         seen = _receive(view, receiver, dims)
+        batch_shape = seen.shape[:-dims]
         mask = torch.isin(layout.shot_of_sample, shots.to(image.device)).reshape(layout.encoded_sizes)
         lines = lines_of(mask)
         hybrid = encode_lines(to_layout(seen, layout), lines, -dims)
         pieces.append((pick(hybrid, lines, mask, layout), mask))
-    return seen.shape[:-dims], assemble(pieces)
+    return batch_shape, assemble(pieces)
 
 
 def _views(
@@ -182,6 +183,7 @@ def _encode_all(stack: Tensor, rotations: Tensor, spacing_mm: Tensor, lines: lis
     identity = torch.eye(rotations.shape[-1], dtype=rotations.dtype, device=rotations.device)
     turns = (rotations != identity).any(2).any(1) | rotations.requires_grad
     numbers = turns.nonzero()[:, 0].tolist()
+    # One rotated image at a time: each is made when it is asked for, in the order of ``numbers``.
     turned = encode_rotated(stack, rotations[numbers], spacing_mm, [lines[number] for number in numbers])
     for number, own in enumerate(lines):
         yield next(turned) if number in numbers else encode_lines(stack, own, 1 - stack.ndim)

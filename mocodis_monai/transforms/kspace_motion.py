@@ -31,7 +31,7 @@ from mocodis_monai.motion.deformation import check_deformation, from_numbers, to
 from mocodis_monai.motion.trajectory import check_trajectory
 
 from .motion_inputs import as_image, as_spacing, as_tracked, attach, check_simulatable, plain, spacing_of
-from .scan import EchoTrain, ReceiverOptions, Scan, as_axes
+from .scan import EchoTrain, ReceiverOptions, ScanProtocol, as_axes
 
 __all__ = ["KSpaceMotion", "MotionSample"]
 
@@ -84,8 +84,9 @@ class KSpaceMotion(IrreversibleMotion):
     :meth:`from_metadata` makes the same sample from it again, bit for bit.
 
     Args:
-        trajectory: pose of every shot in the image's own spatial axes, or a ``Deformation``, or the path of a table of
-            poses (CSV, see ``mocodis_monai.motion.read_trajectory``); its rows give the number of shots.
+        motion: pose of every shot in the image's own spatial axes (``RigidTrajectory``), or a ``Deformation``, or the
+            path of a table of poses (CSV, see ``mocodis_monai.motion.read_trajectory``); its rows give the number of
+            shots.
         phase_encode_axis: spatial axis that is phase-encoded, 0 is the first one after the channel; two in 3D.
         line_order: one of ``mocodis_monai.motion.LINE_ORDERS``.
         slice_axis: spatial axis across the slices, for a volume that is acquired slice by slice.
@@ -99,14 +100,14 @@ class KSpaceMotion(IrreversibleMotion):
 
     Raises:
         TypeError: for an image that is neither float32 nor float64.
-        ValueError: for a trajectory, an axis, an order, a spacing or values that do not fit.
+        ValueError: for a motion, an axis, an order, a spacing or values that do not fit.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - the form that MONAI reads
 
     def __init__(
         self,
-        trajectory: Motion | str | os.PathLike[str],
+        motion: Motion | str | os.PathLike[str],
         phase_encode_axis: int | Sequence[int],
         line_order: str = "linear",
         *,
@@ -119,8 +120,8 @@ class KSpaceMotion(IrreversibleMotion):
         spacing_mm: Sequence[float] | None = None,
         family: str = "given",
     ) -> None:
-        self.trajectory = _as_motion(trajectory)
-        self.scan = Scan.from_numbers(
+        self.motion = _as_motion(motion)
+        self.scan = ScanProtocol.from_numbers(
             {
                 "phase_encode_axes": as_axes(phase_encode_axis),
                 "line_order": line_order,
@@ -137,9 +138,9 @@ class KSpaceMotion(IrreversibleMotion):
 
     @classmethod
     def from_scan(
-        cls, motion: Motion, scan: Scan, spacing_mm: Sequence[float] | None, family: str
+        cls, motion: Motion, scan: ScanProtocol, spacing_mm: Sequence[float] | None, family: str
     ) -> KSpaceMotion:
-        """The transform of a motion and a :class:`Scan`."""
+        """The transform of a motion and a :class:`ScanProtocol`."""
         made = cls(motion, scan.phase_encode_axes, spacing_mm=spacing_mm, family=family)
         made.scan = scan
         return made
@@ -164,12 +165,12 @@ class KSpaceMotion(IrreversibleMotion):
             raise ValueError(
                 f"metadata: its trajectory has no {error}. Give the metadata of the sample unchanged."
             ) from error
-        return cls.from_scan(motion, Scan.from_numbers(scan), spacing_mm, metadata["family"])
+        return cls.from_scan(motion, ScanProtocol.from_numbers(scan), spacing_mm, metadata["family"])
 
     def numbered(self, image_number: int) -> KSpaceMotion:
         """The same motion for another of several images that are acquired during it: with noise of its own."""
         scan = self.scan._replace(image_number=image_number)
-        return self.from_scan(self.trajectory, scan, self.spacing_mm, self.family)
+        return self.from_scan(self.motion, scan, self.spacing_mm, self.family)
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Return the moved image, ``(C, H, W)`` or ``(C, H, W, D)`` as the input."""
@@ -178,7 +179,7 @@ class KSpaceMotion(IrreversibleMotion):
     def simulate(self, img: NdarrayOrTensor, with_target: bool = False) -> MotionSample:
         """Return the moved image, the co-registered target if asked for, and the metadata."""
         still: Tensor = as_image(img, self.spacing_mm)
-        data, motion, scan = plain(still), self.trajectory, self.scan
+        data, motion, scan = plain(still), self.motion, self.scan
         dims = motion.spatial_dims
         check_simulatable(still, dims, scan.phase_encode_axes)
         spacing_mm = spacing_of(still, self.spacing_mm)
@@ -198,7 +199,7 @@ class KSpaceMotion(IrreversibleMotion):
         receiver = self.scan.make_receiver(data.shape[1:])
         moved = simulate_motion(
             data,
-            self.trajectory,
+            self.motion,
             acquisition,
             spacing_mm,
             receiver,
@@ -213,7 +214,7 @@ class KSpaceMotion(IrreversibleMotion):
     def _metadata(
         self, displacement_mm: float, corrupted_line_fraction: float, spacing_mm: Sequence[float]
     ) -> dict[str, Any]:
-        motion = self.trajectory
+        motion = self.motion
         if isinstance(motion, Deformation):
             numbers = to_numbers(motion)
         else:

@@ -69,7 +69,7 @@ class KSpaceMotiond(_MotionMap):
 
     Args:
         keys, target_keys, displacement_keys, allow_missing_keys: see :class:`RandKSpaceMotiond`.
-        motion: the motion, and how it is acquired. Noise is each key's own.
+        transform: the motion, and how it is acquired. Noise is each key's own.
 
     Raises:
         ValueError: not one target or displacement key for each key, or a key twice; when called, what
@@ -81,19 +81,19 @@ class KSpaceMotiond(_MotionMap):
     def __init__(
         self,
         keys: KeysCollection,
-        motion: KSpaceMotion,
+        transform: KSpaceMotion,
         *,
         target_keys: KeysCollection | None = None,
         displacement_keys: KeysCollection | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, target_keys, displacement_keys, allow_missing_keys)
-        self.motion = motion
+        self.transform = transform
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Return a copy of the dictionary with moved images, and targets and scores where keys were given."""
         d = dict(data)
-        self._acquire(d, lambda image, with_target, number: self.motion.numbered(number).simulate(image, with_target))
+        self._acquire(d, lambda image, targeted, number: self.transform.numbered(number).simulate(image, targeted))
         return d
 
 

@@ -46,7 +46,7 @@ from .motion_inputs import (
     plain,
     spacing_of,
 )
-from .scan import EchoTrain, ReceiverOptions, Scan, as_axes, as_options, check_packages
+from .scan import EchoTrain, ReceiverOptions, ScanProtocol, as_axes, as_options, check_packages
 
 __all__ = ["RandKSpaceMotion"]
 
@@ -77,7 +77,7 @@ class _Drawn(NamedTuple):
     """A motion of arbitrary scale, how it is acquired, and the largest score that it can be scaled to."""
 
     motion: Motion
-    scan: Scan
+    scan: ScanProtocol
     acquisition: Acquisition
     reachable_mm: float
 
@@ -112,6 +112,9 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         orientation: letters of the direction that each spatial axis grows toward, such as ``"RAS"``, or ``"PL"`` for a
             slice; None takes it from the affine of a MetaTensor. Tells breathing where the spine is.
         spacing_mm: voxel size; None takes it from the affine of a MetaTensor.
+
+    Attributes:
+        drawn: what ``randomize`` drew; None where the image stays as it is.
 
     Raises:
         ValueError: an unknown family or line order, a range the wrong way round, an option that is not known; when it
@@ -154,7 +157,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         self.receiver = as_options("receiver", receiver, ReceiverOptions) or ReceiverOptions()
         self.echo_train = as_options("echo_train", echo_train, EchoTrain)
         self.orientation, self.spacing_mm = orientation, as_spacing(spacing_mm)
-        self.motion: KSpaceMotion | None = None
+        self.drawn: KSpaceMotion | None = None
 
     def randomize(self, data: NdarrayOrTensor) -> None:
         """Draw whether there is motion, and which, for an image ``(C, *spatial)``.
@@ -162,8 +165,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         The image is needed for its number of lines and for the energy in them, which the score is weighted with.
         """
         super().randomize(None)
-        self.motion = None
-        shows_anyway = any(self.receiver) or self.echo_train is not None
+        self.drawn = None
+        shows_anyway = not self.receiver.is_ideal or self.echo_train is not None
         if not (self._do_transform or shows_anyway):
             return
         image = as_image(data, self.spacing_mm)
@@ -173,27 +176,9 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         if not bool(plain(image).any()):  # nothing that could move: an empty crop is no reason to stop a training
             return
         if not self._do_transform:
-            self.motion = self._hold_still(axes, image.shape[1:])
+            self.drawn = self._hold_still(axes, image.shape[1:])
             return
-        left = list(self.families)
-        family = left.pop(self.R.randint(len(left)))
-        displacement_mm = self.R.uniform(*self.displacement_mm)
-        subject = self._describe(image, axes)
-        while True:
-            try:
-                drawn = self._draw_motion(family, displacement_mm, axes, subject)
-                break
-            except OutOfReachError:
-                if not left:
-                    raise
-            family = left.pop(self.R.randint(len(left)))
-        reached_mm = min(displacement_mm, drawn.reachable_mm)
-        acquired = (drawn.acquisition, subject.energy, subject.image, subject.spacing_mm)
-        scaled = scale_to_displacement(drawn.motion, reached_mm, *acquired)
-        if self.centred and not isinstance(scaled, Deformation):  # that one lost its mean when it was drawn
-            scaled = held_in_place(subject.image, scaled, drawn.acquisition, subject.spacing_mm)
-            scaled = scale_to_displacement(scaled, reached_mm, *acquired)
-        self.motion = KSpaceMotion.from_scan(scaled, drawn.scan, self.spacing_mm, family)
+        self.drawn = self._draw(image, axes)
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
         """Return the moved image, or the image itself where no motion was drawn."""
@@ -209,8 +194,8 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         image = as_image(img, self.spacing_mm)
         if randomize:
             self.randomize(image)
-        if self.motion is not None:
-            return self.motion.numbered(image_number).simulate(image, with_target)
+        if self.drawn is not None:
+            return self.drawn.numbered(image_number).simulate(image, with_target)
         # Those too that do not move: better refused at once than on the day that one moves.
         named = [axis for axes in self.phase_encode_axis or () for axis in as_axes(axes)]
         check_simulatable(image, image.ndim - 1, named)
@@ -228,9 +213,35 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
     def _describe(self, image: Tensor, axes: tuple[int, ...]) -> _Object:
         """The image and what is drawn from it; the energy hangs on the axes alone, not on the shots."""
         data = plain(image)
-        one_shot = Scan(axes, slice_axis=self.slice_axis, num_packages=self.num_packages)
+        one_shot = ScanProtocol(axes, slice_axis=self.slice_axis, num_packages=self.num_packages)
         energy = line_energy(data, one_shot.plan(data.shape[1:], self.num_packages), data.ndim - 1)
         return _Object(data, spacing_of(image, self.spacing_mm), body_axes_of(image, self.orientation), energy)
+
+    def _draw(self, image: Tensor, axes: tuple[int, ...]) -> KSpaceMotion:
+        """Draw families until one can reach the score that was drawn, and scale its motion to it."""
+        left = list(self.families)
+        family = left.pop(self.R.randint(len(left)))
+        displacement_mm = self.R.uniform(*self.displacement_mm)
+        subject = self._describe(image, axes)
+        while True:
+            try:
+                drawn = self._draw_motion(family, displacement_mm, axes, subject)
+                break
+            except OutOfReachError:
+                if not left:
+                    raise
+            family = left.pop(self.R.randint(len(left)))
+        motion = self._scaled(drawn, min(displacement_mm, drawn.reachable_mm), subject)
+        return KSpaceMotion.from_scan(motion, drawn.scan, self.spacing_mm, family)
+
+    def _scaled(self, drawn: _Drawn, displacement_mm: float, subject: _Object) -> Motion:
+        """The motion that was drawn, at the score; held in place where that is asked for."""
+        acquired = (drawn.acquisition, subject.energy, subject.image, subject.spacing_mm)
+        scaled = scale_to_displacement(drawn.motion, displacement_mm, *acquired)
+        if not self.centred or isinstance(scaled, Deformation):  # that one lost its mean when it was drawn
+            return scaled
+        held = held_in_place(subject.image, scaled, drawn.acquisition, subject.spacing_mm)
+        return scale_to_displacement(held, displacement_mm, *acquired)
 
     def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
         """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
@@ -257,15 +268,15 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         still = (torch.zeros(num_shots, degrees, dtype=torch.float64) for degrees in ((2, 1), (3, 3))[len(shape) - 2])
         return KSpaceMotion.from_scan(RigidTrajectory(*still), scan, self.spacing_mm, NO_MOTION["family"])
 
-    def _draw_scan(self, axes: tuple[int, ...], shape: Sequence[int]) -> tuple[Scan, int]:
+    def _draw_scan(self, axes: tuple[int, ...], shape: Sequence[int]) -> tuple[ScanProtocol, int]:
         """How an image of a spatial shape is acquired, and in how many shots."""
         line_order = self.line_orders[self.R.randint(len(self.line_orders))]
         lines = int(np.prod([shape[axis] for axis in axes]))
         low, high = (min(int(count), lines) for count in self.num_shots)
         num_shots = self.R.randint(low, high + 1) * self.num_packages
         # Drawn only where something hangs on it, so that a plain scan draws the same motion whatever comes to exist.
-        seeded = line_order == "random" or any(self.receiver)
-        scan = Scan(
+        seeded = line_order == "random" or not self.receiver.is_ideal
+        scan = ScanProtocol(
             phase_encode_axes=axes,
             line_order=line_order,
             slice_axis=self.slice_axis,

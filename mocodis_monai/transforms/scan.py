@@ -29,6 +29,11 @@ class ReceiverOptions(NamedTuple):
     phase_rad: float = 0.0
     noise_std: float = 0.0
 
+    @property
+    def is_ideal(self) -> bool:
+        """Whether it adds nothing."""
+        return not any(self)
+
 
 class EchoTrain(NamedTuple):
     """Decay of the signal within a shot, which weights the lines of k-space by their echo.
@@ -45,7 +50,7 @@ class EchoTrain(NamedTuple):
 _Options = TypeVar("_Options", ReceiverOptions, EchoTrain)
 
 
-class Scan(NamedTuple):
+class ScanProtocol(NamedTuple):
     """An acquisition in plain numbers: with the shape of an image and a motion it is the whole forward model.
 
     Attributes:
@@ -96,9 +101,9 @@ class Scan(NamedTuple):
 
     def make_receiver(self, spatial_shape: Sequence[int]) -> Receiver | None:
         """Phase, coil maps and noise for an image of ``spatial_shape``; None where there are none."""
-        num_coils, phase_rad, noise_std = self.receiver
-        if not any(self.receiver):
+        if self.receiver.is_ideal:
             return None
+        num_coils, phase_rad, noise_std = self.receiver
         # A stream of its own: the phase does not change with the line order.
         rng = np.random.RandomState([self.seed, 1])
         phase = random_phase(spatial_shape, rng, phase_rad) if phase_rad else None
@@ -123,7 +128,7 @@ class Scan(NamedTuple):
         return numbers
 
     @classmethod
-    def from_numbers(cls, numbers: Mapping[str, Any]) -> Scan:
+    def from_numbers(cls, numbers: Mapping[str, Any]) -> ScanProtocol:
         """The scan that :meth:`to_numbers` wrote, or one from a configuration; receiver and train may be mappings."""
         options = dict(numbers)
         options["phase_encode_axes"] = as_axes(options["phase_encode_axes"])

@@ -153,9 +153,9 @@ def test_the_metadata_of_the_first_image_make_the_whole_sample_again(options):
 def test_a_given_motion_needs_no_targets_and_leaves_out_missing_keys():
     motion = RandKSpaceMotion(1.0).set_random_state(0)
     motion.randomize(blob())
-    moved = KSpaceMotionD(("image", "missing"), motion.motion, allow_missing_keys=True)({"image": blob()})
-    assert set(moved) == {"image"} and torch.equal(moved["image"], motion.motion(blob()))
+    moved = KSpaceMotionD(("image", "missing"), motion.drawn, allow_missing_keys=True)({"image": blob()})
+    assert set(moved) == {"image"} and torch.equal(moved["image"], motion.drawn(blob()))
     with pytest.raises(ValueError, match="target_keys: got"):
-        KSpaceMotionDict(("image", "other"), motion.motion, target_keys="t")
+        KSpaceMotionDict(("image", "other"), motion.drawn, target_keys="t")
     with pytest.raises(RuntimeError, match="KSpaceMotiond cannot be inverted"):
-        KSpaceMotiond("image", motion.motion).inverse(moved)
+        KSpaceMotiond("image", motion.drawn).inverse(moved)

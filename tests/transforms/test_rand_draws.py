@@ -21,7 +21,7 @@ def test_a_centred_deformation_is_drawn_from_any_seed(family):
     draw = RandKSpaceMotion(1.0, families=family, displacement_mm=(0.02, 3.0), centred=True)
     for seed in range(20):
         draw.set_random_state(seed).randomize(image)
-        assert draw.motion is not None
+        assert draw.drawn is not None
 
 
 def test_a_score_that_would_take_a_somersault_is_out_of_reach():
@@ -34,7 +34,7 @@ def test_a_score_that_would_take_a_somersault_is_out_of_reach():
             draw.set_random_state(seed).randomize(blob(48, 40))
         except OutOfReachError:
             continue
-        assert draw.motion.trajectory.rotation_deg.abs().sum(1).max() <= 90
+        assert draw.drawn.motion.rotation_deg.abs().sum(1).max() <= 90
         drawn += 1
     assert drawn > 5
 

@@ -173,10 +173,10 @@ def test_a_centred_motion_leaves_the_image_where_its_labels_are(shape, family):
     for seed in range(4):
         sample = draw.set_random_state(seed).simulate(image)
         assert sample.metadata["displacement_mm"] == pytest.approx(3.0, rel=0.011)
-        motion, spacing_mm = draw.motion, (3.0, 3.0, 4.0)[: len(shape)]
-        acquisition = motion.scan.plan(shape, motion.trajectory.num_shots)
+        motion, spacing_mm = draw.drawn, (3.0, 3.0, 4.0)[: len(shape)]
+        acquisition = motion.scan.plan(shape, motion.motion.num_shots)
         plain = image.as_tensor()
-        found = coregistered_target(plain, sample.image.as_tensor(), motion.trajectory, acquisition, spacing_mm).pose
+        found = coregistered_target(plain, sample.image.as_tensor(), motion.motion, acquisition, spacing_mm).pose
         off_mm.append(found.translation_mm.norm().item())
     assert np.mean(off_mm) < 0.3
 
@@ -185,9 +185,9 @@ def test_a_centred_deformation_has_no_mean():
     image = LoadSourced("image")(phantom_records(1, 7, ("abdomen",), (96, 96))[0])["image"]
     draw = RandKSpaceMotion(1.0, families="breathing", displacement_mm=1.0, centred=True).set_random_state(0)
     draw.randomize(image)
-    acquisition = draw.motion.scan.plan((96, 96), draw.motion.trajectory.num_shots)
+    acquisition = draw.drawn.scan.plan((96, 96), draw.drawn.motion.num_shots)
     weights = shot_weights(line_energy(image.as_tensor(), acquisition, 2), acquisition)
-    amplitude_mm = draw.motion.trajectory.amplitude_mm
+    amplitude_mm = draw.drawn.motion.amplitude_mm
     assert (weights @ amplitude_mm).abs().max() < 1e-6 * amplitude_mm.abs().max()
 
 
@@ -261,7 +261,7 @@ def test_breathing_leaves_the_spine_where_it_is_whichever_way_the_slice_lies():
     for image, back in ((abdomen, slice(80, 96)), (flipped, slice(0, 16))):
         motion = RandKSpaceMotion(1.0, "breathing", 0.5, phase_encode_axis=1).set_random_state(0)
         motion.randomize(image)
-        deformation = motion.motion.trajectory
+        deformation = motion.drawn.motion
         fields = displacement_field(deformation.modes, (96, 96))
         assert fields.abs().max() > 0.5 and not fields[:, :, back].any()
 
