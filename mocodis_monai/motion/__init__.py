@@ -7,11 +7,12 @@ among the spatial axes; lengths are in mm and angles in degrees.
 
 from .acquisition import LINE_ORDERS, Acquisition, plan_acquisition, t2_decay
 from .body_axes import BodyAxes
-from .deformation import Deformation, Mode, Motion, Profile, deform, displacement_field
+from .deformation import Deformation, Motion, deform
 from .families import FAMILIES, NON_RIGID_FAMILIES, RIGID_FAMILIES, sample_trajectory
 from .forward import magnitude, move_image, simulate_motion
 from .fourier import to_image, to_kspace
 from .measured import read_trajectory, write_trajectory
+from .modes import Mode, Profile, displacement_field
 from .organ_motion import sample_deformation, sample_motion
 from .receiver import Receiver, coil_maps, combine, random_phase
 from .reference import CoregisteredTarget, coregistered_target

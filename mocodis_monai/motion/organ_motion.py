@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from .body_axes import BodyAxes
-from .deformation import Deformation, Mode, Motion, Profile
+from .deformation import Deformation, Motion
 from .families import NON_RIGID_FAMILIES, RIGID_FAMILIES, axes_to_draw_along, draw_breaths, sample_trajectory
+from .modes import Mode, Profile
 
 
 def sample_deformation(

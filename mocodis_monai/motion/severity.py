@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .acquisition import Acquisition
-from .deformation import Deformation, Motion, check_deformation, displacement_field, largest_factor
+from .deformation import Deformation, Motion, check_deformation, folds_at, largest_factor
+from .modes import displacement_field
 from .trajectory import RigidTrajectory, check_trajectory, rotation_matrices
 
 HEAD_RADIUS_MM = 64.0
@@ -290,6 +291,29 @@ def reachable_mm(
     """
     score = motion_severity(deformation, acquisition, energy, image).displacement_mm
     return score * largest_factor(deformation, image.shape[-deformation.spatial_dims :], spacing_mm)
+
+
+def can_reach(
+    displacement_mm: float,
+    deformation: Deformation,
+    acquisition: Acquisition,
+    energy: Tensor,
+    image: Tensor,
+    spacing_mm: Sequence[float],
+) -> bool:
+    """Whether a deformation can be scaled to a score before tissue would fold: :func:`reachable_mm` without its search.
+
+    Raises:
+        ValueError: the arguments do not fit each other.
+    """
+    score = motion_severity(deformation, acquisition, energy, image).displacement_mm
+    shape = image.shape[-deformation.spatial_dims :]
+    return score > 0 and not folds_at(displacement_mm / score, deformation, shape, spacing_mm)
+
+
+def largest_angle_deg(motion: Motion) -> float:
+    """Largest sum of a shot's angles; a deformation has none."""
+    return 0.0 if isinstance(motion, Deformation) else motion.rotation_deg.abs().sum(1).max().item()
 
 
 def excursion_mm(motion: Motion, image: Tensor | None = None) -> float:

@@ -78,11 +78,10 @@ def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
             )
         return [float(mm) for mm in spacing_mm]
     if isinstance(img, MetaTensor):
-        turn = img.affine[:dims, :dims].abs()
-        if _is_cut(img) and (turn > _TILT * turn.max()).sum() != dims:
+        if _is_cut(img) and (_is_tilted(img.affine[:dims, :dims]) or _was_tilted(img)):
             raise ValueError(
-                "spacing_mm: got None; SqueezeDim has left of a tilted volume's affine too little to tell the voxel "
-                "size. Give spacing_mm."
+                "spacing_mm: got None; SqueezeDim has left of the affine of a volume that is tilted, or of an image "
+                "that was turned, too little to tell the voxel size. Give spacing_mm, or turn images after the motion."
             )
         # A 2D image has a 4 x 4 affine too; its first columns belong to its spatial axes.
         return affine_to_spacing(img.affine, r=3, suppress_zeros=False)[:dims].tolist()
@@ -120,6 +119,18 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
         direction, sign = cast("tuple[int, int]", entry)
         axes[direction], signs[direction] = axis, sign
     return BodyAxes(axes[0], axes[1], axes[2], signs=(signs[0], signs[1], signs[2]))
+
+
+def _is_tilted(directions: Tensor) -> bool:
+    """Whether the columns of ``(dims, dims)`` point along anything but the axes of the world."""
+    sizes = directions.abs()
+    return int((sizes > _TILT * sizes.max()).sum()) != len(sizes)
+
+
+def _was_tilted(img: MetaTensor) -> bool:
+    """Whether the volume was when it was read: a tilt about an axis that is left does not show in a cut affine."""
+    as_read = torch.as_tensor(img.meta.get("original_affine", torch.eye(4)))
+    return as_read.shape[-1] == 4 and _is_tilted(as_read[:3, :3])
 
 
 def _is_cut(img: MetaTensor) -> bool:
@@ -240,6 +251,15 @@ def as_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
             "such as (1.0, 1.0). Mend it, or leave it out: then the affine tells."
         )
     return tuple(map(float, sizes))
+
+
+def check_letters(orientation: str | None) -> None:
+    """Raise ValueError unless every letter names a direction of the body; how many there are an image must tell."""
+    if orientation is not None and (len(orientation) not in (2, 3) or set(orientation.upper()) - set(_DIRECTIONS)):
+        raise ValueError(
+            f"orientation: got {orientation!r}; allowed are two or three letters of R, L, A, P, S, I, such as 'RAS', "
+            "or 'PL' for a slice. Mend it."
+        )
 
 
 def check_members(name: str, values: Sequence[str], allowed: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from mocodis_monai.motion import (
     FAMILIES,
     LINE_ORDERS,
-    NON_RIGID_FAMILIES,
     RIGID_FAMILIES,
     Acquisition,
     BodyAxes,
@@ -29,7 +28,7 @@ from mocodis_monai.motion import (
     scale_to_displacement,
 )
 from mocodis_monai.motion.reference import held_in_place, without_mean
-from mocodis_monai.motion.severity import excursion_mm
+from mocodis_monai.motion.severity import can_reach, excursion_mm, largest_angle_deg
 
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
 from .motion_inputs import (
@@ -41,12 +40,13 @@ from .motion_inputs import (
     as_whole_range,
     attach,
     body_axes_of,
+    check_letters,
     check_members,
     check_simulatable,
     plain,
     spacing_of,
 )
-from .scan import EchoTrain, ReceiverOptions, ScanProtocol, as_axes, as_options, check_packages
+from .scan import EchoTrain, ReceiverOptions, ScanProtocol, as_axes, as_options, as_whole, check_apart
 
 __all__ = ["RandKSpaceMotion"]
 
@@ -152,10 +152,13 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         axes = phase_encode_axis
         self.phase_encode_axis = None if axes is None else as_choice("phase_encode_axis", axes)
         self.centred = centred
-        check_packages(num_packages)
-        self.slice_axis, self.num_packages, self.complex_output = slice_axis, num_packages, complex_output
+        self.slice_axis = None if slice_axis is None else as_whole("slice_axis", slice_axis, 0)
+        for candidate in self.phase_encode_axis or ():
+            check_apart(as_axes(candidate), self.slice_axis)
+        self.num_packages, self.complex_output = as_whole("num_packages", num_packages, 1), complex_output
         self.receiver = as_options("receiver", receiver, ReceiverOptions) or ReceiverOptions()
         self.echo_train = as_options("echo_train", echo_train, EchoTrain)
+        check_letters(orientation)
         self.orientation, self.spacing_mm = orientation, as_spacing(spacing_mm)
         self.drawn: KSpaceMotion | None = None
 
@@ -199,6 +202,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         # Those too that do not move: better refused at once than on the day that one moves.
         named = [axis for axes in self.phase_encode_axis or () for axis in as_axes(axes)]
         check_simulatable(image, image.ndim - 1, named)
+        spacing_of(image, self.spacing_mm)
         still = image.to(image.dtype.to_complex()) if self.complex_output else image
         target = as_tracked(image.clone()) if with_target else None
         return MotionSample(attach(still, NO_MOTION), target, dict(NO_MOTION))
@@ -245,21 +249,20 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
 
     def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
         """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
-        nearest, kept, most_mm = float("inf"), None, 0.0
+        nearest, kept = float("inf"), None
         for _ in range(_MAX_TRIES):
             drawn = self._draw_once(family, axes, subject)
-            most_mm = max(most_mm, drawn.reachable_mm)
             if drawn.reachable_mm < self.displacement_mm.low:
                 continue
             score = motion_severity(drawn.motion, drawn.acquisition, subject.energy, subject.image).displacement_mm
             factor = min(displacement_mm, drawn.reachable_mm) / max(score, 1e-12)
             reach = factor * excursion_mm(drawn.motion, subject.image)
-            if reach < nearest and factor * _largest_angle_deg(drawn.motion) <= _MAX_ANGLE_DEG:
+            if reach < nearest and factor * largest_angle_deg(drawn.motion) <= _MAX_ANGLE_DEG:
                 nearest, kept = reach, drawn
             if reach <= MAX_EXCURSION_MM:
                 break
         if kept is None or nearest > _FARTHEST_MM:
-            raise OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, most_mm))
+            raise OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, drawn, subject))
         return kept
 
     def _hold_still(self, axes: tuple[int, ...], shape: Sequence[int]) -> KSpaceMotion:
@@ -296,24 +299,22 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         if isinstance(motion, Deformation):
             if self.centred:
                 motion = without_mean(motion, subject.energy, acquisition)
-            most_mm = reachable_mm(motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
+            least_mm = self.displacement_mm.low / _SHARE_OF_REACH
+            subjected = (motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
+            most_mm = reachable_mm(*subjected) if can_reach(least_mm, *subjected) else 0.0  # spares the search
             return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * most_mm)
         # Small, so that the score of a rotation is linear in its angles.
         return _Drawn(motion.scaled(1e-3), scan, acquisition, float("inf"))
 
-    def _out_of_reach(self, family: str, displacement_mm: float, nearest: float, most_mm: float) -> str:
-        asked = f"displacement_mm: got {displacement_mm:.2f}; with family {family!r}, num_shots {self.num_shots} and "
-        if family in NON_RIGID_FAMILIES:
+    def _out_of_reach(self, family: str, asked_mm: float, nearest: float, last: _Drawn, subject: _Object) -> str:
+        asked = f"displacement_mm: got {asked_mm:.2f}; with family {family!r}, num_shots {self.num_shots} and "
+        if isinstance(last.motion, Deformation):
+            subjected = (last.motion, last.acquisition, subject.energy, subject.image, subject.spacing_mm)
             return (
-                f"{asked}this image at most {most_mm:.2f} mm are reached before tissue would fold, since the organ "
-                "that moves is a small part of it. Ask for less, or choose another family."
+                f"{asked}this image some {_SHARE_OF_REACH * reachable_mm(*subjected):.2f} mm are reached before tissue "
+                "would fold, since the organ that moves is a small part of it. Ask for less, or choose another family."
             )
         return (
             f"{asked}line_orders {self.line_orders} a pose would have to lie {nearest:.0f} mm away, since one shot "
             "holds nearly all the energy. Ask for less, allow more shots, or allow the interleaved order."
         )
-
-
-def _largest_angle_deg(motion: Motion) -> float:
-    """Largest sum of a shot's angles; a deformation has none."""
-    return 0.0 if isinstance(motion, Deformation) else motion.rotation_deg.abs().sum(1).max().item()

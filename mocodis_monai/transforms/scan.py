@@ -135,7 +135,10 @@ class ScanProtocol(NamedTuple):
         options["receiver"] = as_options("receiver", options.get("receiver"), ReceiverOptions) or ReceiverOptions()
         options["echo_train"] = as_options("echo_train", options.get("echo_train"), EchoTrain)
         check_members("line_order", (options.get("line_order", "linear"),), LINE_ORDERS)
-        check_packages(options.get("num_packages", 1))
+        for name, lowest in (("num_packages", 1), ("seed", 0), ("slice_axis", 0)):
+            if options.get(name) is not None:
+                options[name] = as_whole(name, options[name], lowest)
+        check_apart(options["phase_encode_axes"], options.get("slice_axis"))
         return cls(**options)
 
 
@@ -144,10 +147,21 @@ def as_axes(axes: int | Sequence[int]) -> tuple[int, ...]:
     return (int(axes),) if isinstance(axes, (int, np.integer)) else tuple(int(axis) for axis in axes)
 
 
-def check_packages(num_packages: int) -> None:
-    """Raise ValueError unless there is at least one package."""
-    if not isinstance(num_packages, (int, np.integer)) or isinstance(num_packages, bool) or num_packages < 1:
-        raise ValueError(f"num_packages: got {num_packages!r}; allowed is a whole number from 1 up. Give 1 for one.")
+def as_whole(name: str, number: Any, lowest: int) -> int:
+    """A whole number of whatever library as Python's, which JSON takes; ValueError for another one, or a lower one."""
+    if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < lowest:
+        raise ValueError(f"{name}: got {number!r}; allowed is a whole number from {lowest} up. Mend it.")
+    return int(number)
+
+
+def check_apart(phase_encode_axes: tuple[int, ...], slice_axis: int | None) -> None:
+    """Raise ValueError for axes that no image could have: below zero, twice, or two of them within slices."""
+    used = (*phase_encode_axes, *(() if slice_axis is None else (slice_axis,)))
+    if min(used, default=-1) < 0 or len(set(used)) < len(used) or len(used) > 2:
+        raise ValueError(
+            f"phase_encode_axis: got {phase_encode_axes} with slice_axis {slice_axis}; allowed are different axes from "
+            "0 up, one of them, or two without slices. Name each axis once."
+        )
 
 
 def as_options(name: str, options: _Options | Mapping[str, Any] | None, kind: type[_Options]) -> _Options | None:
@@ -156,19 +170,26 @@ def as_options(name: str, options: _Options | Mapping[str, Any] | None, kind: ty
     Raises:
         ValueError: an unknown field, one that is missing, or a value that no scanner has.
     """
-    if options is None or isinstance(options, kind):
-        return _checked(name, options)
+    if options is None:
+        return None
+    if isinstance(options, kind):
+        options = options._asdict()
     if not isinstance(options, Mapping) or set(options) - set(kind._fields):
         raise ValueError(f"{name}: got {options!r}; allowed is a mapping with keys of {kind._fields}. Give these.")
     try:
-        return _checked(name, kind(**options))
+        return _checked(name, kind(**{key: _of_python(value) for key, value in options.items()}))
     except TypeError as missing:
         raise ValueError(f"{name}: got {dict(options)!r}; every one of {kind._fields} is needed.") from missing
 
 
-def _checked(name: str, options: _Options | None) -> _Options | None:
+def _of_python(value: Any) -> Any:
+    """A number of numpy as Python's, which JSON takes."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _checked(name: str, options: _Options) -> _Options:
     """The options, once every value is known to be a finite number: of a receiver not negative, of a train positive."""
-    for field, value in ({} if options is None else options._asdict()).items():
+    for field, value in options._asdict().items():
         kinds = (int, np.integer) if field == "num_coils" else (int, float, np.number)
         what = "a whole number from 0 up" if field == "num_coils" else "a number from 0 up"
         fits = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)

@@ -20,11 +20,13 @@ PATIENCE_S = 120
 
 def start_together(number: int, barrier, arguments: list[str]) -> None:
     """One of the two; ends the process."""
-    work, first = Network.correct, threading.Lock()
+    work, first, both_work = Network.correct, threading.Lock(), threading.Event()
 
     def correct(self, image, **options):
         if first.acquire(blocking=False):  # never released: once a process
             barrier.wait(PATIENCE_S)
+            both_work.set()
+        both_work.wait(PATIENCE_S)  # else the other threads would leave a late process nothing to do
         return work(self, image, **options)
 
     Network.correct = correct

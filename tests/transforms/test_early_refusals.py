@@ -17,6 +17,7 @@ BAD_OPTIONS = [
     ("spacing_mm", {"spacing_mm": 1.0}),
     ("spacing_mm", {"spacing_mm": (1.0, 0.0)}),
     ("spacing_mm", {"spacing_mm": (1.0,)}),
+    ("slice_axis", {"slice_axis": -1}),
     ("num_packages", {"num_packages": 0}),
     ("num_packages", {"num_packages": 1.5}),
 ]
@@ -24,6 +25,10 @@ OF_THE_RANDOM_ONE = [
     ("phase_encode_axis", {"phase_encode_axis": []}),
     ("num_shots", {"num_shots": 4.5}),
     ("num_shots", {"num_shots": (4, 7.5)}),
+    ("phase_encode_axis", {"phase_encode_axis": (0, 1, 2), "slice_axis": 2}),
+    ("phase_encode_axis", {"phase_encode_axis": [(0, 1)], "slice_axis": 2}),
+    ("phase_encode_axis", {"phase_encode_axis": -1}),
+    ("orientation", {"orientation": "XY"}),
 ]
 
 
@@ -53,9 +58,28 @@ def test_so_is_a_phase_encode_axis_that_the_image_does_not_have(axes):
         RandKSpaceMotion(prob=0.0, phase_encode_axis=axes)(torch.rand(1, 8, 8))
 
 
-def test_a_voxel_size_for_another_number_of_axes_is_refused():
+@pytest.mark.parametrize("prob", [0.0, 1.0])
+def test_a_voxel_size_for_another_number_of_axes_is_refused_moved_or_not(prob):
     with pytest.raises(ValueError, match="spacing_mm: got"):
-        RandKSpaceMotion(prob=1.0, spacing_mm=(1.0, 1.0))(torch.rand(1, 12, 12, 12))
+        RandKSpaceMotion(prob=prob, spacing_mm=(1.0, 1.0))(torch.rand(1, 12, 12, 12))
+
+
+def test_a_given_motion_along_impossible_axes_is_refused():
+    still = RigidTrajectory(torch.zeros(4, 3), torch.zeros(4, 3))
+    for axes, options in ((2, {"slice_axis": 2}), ((0, 0), {}), (-1, {}), (0, {"seed": -1})):
+        with pytest.raises(ValueError, match=r"(phase_encode_axis|seed): got"):
+            KSpaceMotion(still, axes, **options)
+
+
+def test_numbers_of_numpy_are_taken_wherever_numbers_are():
+    image = torch.rand(1, 12, 12, 12)
+    options = {"receiver": {"num_coils": np.int64(2), "noise_std": np.float32(0.01)}, "num_packages": np.int64(2)}
+    options |= {"echo_train": {"echo_spacing_ms": np.float32(5.0), "t2_ms": 80}, "slice_axis": np.int64(2)}
+    rand = RandKSpaceMotion(1.0, phase_encode_axis=np.int64(1), spacing_mm=(9, 9, 9), **options).set_random_state(0)
+    moved = rand.simulate(image)
+    still = RigidTrajectory(torch.zeros(4, 3), torch.zeros(4, 3))
+    KSpaceMotion(still, np.int64(1), seed=np.int64(3), spacing_mm=(9, 9, 9), **options)(image)
+    assert torch.equal(KSpaceMotion.from_metadata(moved.metadata)(image), moved.image)
 
 
 def test_whole_numbers_of_any_kind_are_taken():
