@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,7 +94,8 @@ class SaveCheckpoint:
     ``checkpoint.pt`` holds all that training needs to go on; ``model.pt`` is the network's plain state dict, which
     loads with ``weights_only=True``. Both appear by rename, so that an interrupted write leaves the last one whole.
     What an earlier training left in the same folder becomes ``checkpoint_before.pt`` at the start, so that no later run
-    goes on from there by mistake, and ``model_before.pt`` after the first epoch.
+    goes on from there by mistake, and ``model_before.pt`` after the first epoch; what was set aside before stays, and
+    the next is ``checkpoint_before_2.pt``.
 
     Args:
         output_dir: the folder; made if it is missing.
@@ -123,7 +125,9 @@ class SaveCheckpoint:
         """Keep what an earlier training left under another name."""
         file = self.output_dir / f"{name}.pt"
         if file.exists():
-            kept = file.replace(file.with_name(f"{name}_before.pt"))
+            names = (f"{name}_before{number}.pt" for number in chain([""], (f"_{k}" for k in count(2))))
+            free = next(path for path in map(file.with_name, names) if not path.exists())
+            kept = file.replace(free)
             logging.getLogger(__name__).warning("the %s of an earlier training is now %s", name, kept)
 
     def _save(self, engine: Engine) -> None:
@@ -171,7 +175,8 @@ class ResumeFrom:
         state: the objects that were saved, by name; the trainer is added.
 
     Raises:
-        InputError: when the engine starts, the epochs of the checkpoint have another length.
+        InputError: when the engine starts, the checkpoint cannot be read, has more epochs than are asked for, or
+            epochs of another length, or is of another optimiser.
     """
 
     def __init__(self, path: str, state: dict[str, Any]) -> None:
@@ -185,13 +190,39 @@ class ResumeFrom:
         """Load when ``engine`` starts."""
         if os.path.isfile(self.path):
             state = {**self.state, "trainer": engine}
+            engine.add_event_handler(Events.STARTED, self._check)
             engine.add_event_handler(Events.STARTED, self._remember)
             # Through main memory: each process puts its copy on its own device.
             CheckpointLoader(self.path, state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
             engine.add_event_handler(Events.STARTED, self._keep_what_is_configured)
             engine.add_event_handler(Events.STARTED, self._say_from_where)
+        elif aside := sorted(Path(self.path).parent.glob("checkpoint_before*.pt")):
+            logging.getLogger(__name__).warning(
+                "no %s to go on from: training starts afresh. To go on with an earlier one, rename %s to it",
+                self.path,
+                " or ".join(path.name for path in aside),
+            )
         else:
             logging.getLogger(__name__).info("no %s to go on from: training starts afresh", self.path)
+
+    def _check(self, engine: Engine) -> None:
+        """Say in our words what would stop in the midst of loading."""
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            trainer, optimizer = saved["trainer"], saved.get("optimizer", {})
+        except Exception as error:
+            raise InputError(
+                f"{self.path}: this checkpoint cannot be read ({type(error).__name__}). Remove it to start afresh."
+            ) from error
+        done, of = trainer["iteration"] // trainer["epoch_length"], engine.state.max_epochs
+        if of is not None and done > of:
+            raise InputError(f"{self.path}: {done} epochs are done, and {of} asked for (--max_epochs). Ask for more.")
+        groups = [len(group["params"]) for group in optimizer.get("param_groups", [])]
+        if groups and groups != [len(group["params"]) for group in self._param_groups]:
+            raise InputError(
+                f"{self.path}: was made with another optimiser or network. Go on with the configuration that it was "
+                "made with, or start afresh from its weights (--initial_weights)."
+            )
 
     def _say_from_where(self, engine: Engine) -> None:
         done, of = engine.state.epoch, engine.state.max_epochs

@@ -7,6 +7,7 @@ workers nor that of processes changes them.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -86,6 +87,7 @@ class KeptDataset(PersistentDataset):
         self, data: Sequence[Any], transform: Sequence[Any], cache_dir: str | Path, made_with: Mapping[str, Any]
     ) -> None:
         super().__init__(data, transform, cache_dir)
+        self._folder = Path(cache_dir)
         path, now = Path(cache_dir) / "made_with.json", json.loads(json.dumps(made_with))
         if not path.is_file():
             if any(path.parent.glob("*.pt")):
@@ -102,6 +104,30 @@ class KeptDataset(PersistentDataset):
                 f"{cache_dir}: these samples were made with {'; '.join(changed)}. Give another --sample_dir, or remove "
                 "this one."
             )
+
+
+    def _cachecheck(self, item_transformed: Any) -> Any:
+        """The sample of a record, kept or made; a kept one that cannot be read is made again."""
+        try:
+            return super()._cachecheck(item_transformed)  # type: ignore[no-untyped-call]
+        except Exception:
+            path = self._folder / f"{self.hash_func(item_transformed).decode()}{self.transform_hash}.pt"
+            if not _is_damaged(path):
+                raise
+            warnings.warn(f"{path}: this sample cannot be read, and is made again.", stacklevel=2)
+            path.unlink()
+            return super()._cachecheck(item_transformed)  # type: ignore[no-untyped-call]
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a file is there that torch cannot load, as a full disk leaves it."""
+    if not path.is_file():
+        return False
+    try:
+        torch.load(path, weights_only=True)
+    except Exception:
+        return True
+    return False
 
 
 def fill(dataset: Dataset, num_workers: int) -> None:
@@ -150,12 +176,17 @@ class EpochSampler(DistributedSampler[int]):
         share: samples of an optimiser step for this process.
 
     Raises:
-        InputError: the batch cannot be dealt out evenly.
+        InputError: the batch cannot be dealt out evenly, or there is nothing to draw.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, num_batches: int, seed: int = 0) -> None:
         super().__init__(dataset, num_replicas=world_size(), rank=rank(), seed=seed)
         self.records = len(dataset)
+        if not self.records or num_batches < 1:
+            raise InputError(
+                f"{self.records} samples (num_samples), {num_batches} steps an epoch (iterations_per_epoch): a "
+                "training needs at least one of each. Give more."
+            )
         self.share, rest = divmod(batch_size, self.num_replicas)
         if rest or not self.share:
             raise InputError(

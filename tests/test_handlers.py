@@ -171,6 +171,32 @@ def test_without_a_checkpoint_training_starts_afresh(tmp_path):
     assert Session(tmp_path, resume=True).run(2).epochs == [1, 2]
 
 
+def test_a_training_set_aside_is_neither_forgotten_nor_replaced(tmp_path, caplog):
+    first = Session(tmp_path).run(1).network.weight.clone()
+    for _ in range(2):
+        Session(tmp_path).run(1)
+    kept = torch.load(tmp_path / "checkpoint_before.pt", weights_only=True)["network"]["weight"]
+    assert torch.equal(kept, first) and (tmp_path / "checkpoint_before_2.pt").is_file()
+    (tmp_path / "checkpoint.pt").unlink()  # stopped before its first epoch ended
+    Session(tmp_path, resume=True).run(1)
+    assert "rename checkpoint_before.pt or checkpoint_before_2.pt to it" in caplog.text
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_in_our_words(tmp_path):
+    Session(tmp_path).run(2)
+    with pytest.raises(InputError, match=r"2 epochs are done, and 1 asked for \(--max_epochs\)"):
+        Session(tmp_path, resume=True).run(1)
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    saved["optimizer"]["param_groups"] *= 2
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="another optimiser"):
+        Session(tmp_path, resume=True).run(3)
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cannot be read .* Remove it"):
+        Session(tmp_path, resume=True).run(3)
+
+
 def test_a_finished_training_has_nothing_left_to_do(tmp_path):
     done = Session(tmp_path).run(2)
     again = Session(tmp_path, resume=True).run(2)

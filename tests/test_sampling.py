@@ -215,6 +215,23 @@ def test_kept_samples_are_refused_where_they_were_made_otherwise(tmp_path):
         KeptDataset(records, [], tmp_path, {"families": ["nod"]})
 
 
+@pytest.mark.parametrize("rest", [0, 40])
+def test_a_kept_sample_that_was_cut_short_is_made_again(tmp_path, rest):
+    kept = KeptDataset([{"image": torch.ones(3)}], [], tmp_path, {})
+    assert torch.equal(kept[0]["image"], torch.ones(3))
+    (path,) = tmp_path.glob("*.pt")
+    path.write_bytes(path.read_bytes()[:rest])
+    with pytest.warns(UserWarning, match=rf"{path.name}.*is made again"):
+        assert torch.equal(kept[0]["image"], torch.ones(3))
+    assert torch.equal(torch.load(path, weights_only=True)["image"], torch.ones(3))
+
+
+def test_nothing_to_draw_is_refused():
+    for records, batches in (([], 1), ([1], 0)):
+        with pytest.raises(InputError, match="at least one of each"):
+            EpochSampler(records, 1, batches)
+
+
 def test_a_fixed_dataset_is_the_same_for_the_same_seed_and_in_every_epoch():
     records = phantom_records(4, size=(32, 32))
     first, again = (FixedDataset(records, pipeline(), seed=3) for _ in range(2))

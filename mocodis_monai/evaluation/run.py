@@ -105,13 +105,14 @@ def evaluate_cells(
         examples: keep pictures.
 
     Raises:
-        InputError: two methods have one name, or the tables have no place for a cell (both before the first case, of a
-            list of cells; else when the cell comes); two cases have one name (when the second comes); a method gives
-            something else than a finite image of the shape of the scan; or there is no case.
+        InputError: there is no method, two have one name, one has no ``num_parameters``, or the tables have no place
+            for a cell (all before the first case, of a list of cells; else when the cell comes); two cases have one
+            name (when the second comes); a method gives something else than a finite image of the shape of the scan;
+            or there is no case.
     """
     start = time.perf_counter()
     everything: list[Method] = [Uncorrected(), *methods]
-    _check_names(everything)
+    _check_methods(everything)
     for cell, _ in cells if isinstance(cells, Sequence) else ():
         check_cell(cell)
     rows: list[Row] = []
@@ -160,7 +161,16 @@ def _measured(case: Case, methods: Sequence[Method]) -> _Measured:
     return _Measured(rows, outputs[1])
 
 
-def _check_names(methods: Sequence[Method]) -> None:
+def _check_methods(methods: Sequence[Method]) -> None:
+    """Refuse before the work what could not be told at its end."""
+    if len(methods) < 2:
+        raise InputError("methods: got none beside the uncorrected scan. Give at least one.")
+    for method in methods:
+        if not isinstance(getattr(method, "num_parameters", None), int) or "|" in method.name:
+            raise InputError(
+                f"method {method.name!r}: wanted is a name without '|', which parts the columns of tables, and the "
+                "attribute num_parameters, a whole number (0 where there are none). Mend the method."
+            )
     name, count = Counter(method.name for method in methods).most_common(1)[0]
     if count > 1:
         raise InputError(

@@ -53,6 +53,18 @@ def test_what_is_no_finite_image_of_the_scan_is_refused(change, message, paired)
         evaluate_cells([(CELL, [case(paired=paired)])], [Method(change)])
 
 
+def test_what_would_fail_at_the_end_is_refused_before_the_first_case():
+    class Silent(Method):
+        num_parameters = None
+
+        def correct(self, case):
+            raise AssertionError("corrected")
+
+    for methods, message in (([], "got none"), ([Silent()], "num_parameters"), ([Method(name="A|B")], "without")):
+        with pytest.raises(InputError, match=message):
+            evaluate_cells([(CELL, [case()])], methods)
+
+
 def test_a_map_of_uncertainty_is_held_to_the_same():
     with pytest.raises(InputError, match=r"'ours' on 'a': its uncertainty has shape \(64, 64, 1\)"):
         evaluate_cells([(CELL, [case()])], [Method(uncertainty=spoilt)])
