@@ -140,6 +140,11 @@ def correct_with(method: Method, case: Case) -> Output:
     for what, image in (("image", output.image), ("uncertainty", output.uncertainty)):
         if image is None:
             continue
+        if not isinstance(image, torch.Tensor):
+            raise InputError(
+                f"{method.name!r} on {case.name!r}: its {what} is a {type(image).__name__}; allowed is a torch tensor. "
+                "Convert it with torch.as_tensor."
+            )
         infinite = int((~image.isfinite()).sum())
         if image.shape != case.moved.shape or not image.is_floating_point() or infinite:
             raise InputError(

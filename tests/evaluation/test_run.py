@@ -45,6 +45,7 @@ def spoilt(moved: torch.Tensor) -> torch.Tensor:
         (lambda moved: moved[:-1], r"has shape \(63, 64, 1\).*allowed are finite floats of shape \(64, 64, 1\)"),
         (lambda moved: moved.squeeze(-1), r"has shape \(64, 64\)"),
         (lambda moved: (100 * moved).int(), "torch.int32 and 0 values"),
+        (lambda moved: moved.numpy(), "its image is a ndarray; allowed is a torch tensor"),
     ],
 )
 @pytest.mark.parametrize("paired", [True, False])
