@@ -25,6 +25,12 @@ def test_a_table_is_read_by_the_names_of_its_columns(tmp_path):
     assert rotation.tolist() == [[3.0]]
 
 
+def test_other_columns_of_one_name_and_empty_cells_at_the_end_are_left_alone(tmp_path):
+    path = tmp_path / "poses.csv"
+    path.write_text("shot,translation_0_mm,translation_1_mm,rotation_deg,note,note\n0,1,2,3,a,b,,\n")
+    assert read_trajectory(path).translation_mm.tolist() == [[1.0, 2.0]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -39,6 +45,9 @@ def test_a_table_is_read_by_the_names_of_its_columns(tmp_path):
         (GOOD.replace(",3\n", ",\n"), "row 3, column 'rotation_deg': got ''"),
         (GOOD.replace(",2,3\n", "\n"), "row 3, column 'translation_1_mm': got None"),
         (GOOD.replace(",3\n", ",95\n"), "add up to 95"),
+        (GOOD.replace("rotation_deg", "rotation_deg, shot"), "row 1: column 'shot' is named 2 times.*rename"),
+        (GOOD.replace("0.5", "0,5"), "row 2: got 5 cells for 4 columns.*decimals with a point"),
+        (GOOD.replace("-1.25", "1_0"), "row 3, column 'translation_0_mm': got '1_0'; allowed are finite numbers"),
     ],
 )
 def test_a_bad_table_is_refused_with_its_place(tmp_path, text, message):
