@@ -13,7 +13,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
 from mocodis_monai.data.intensity import MASK_THRESHOLD, WITHIN, check_scaled
-from mocodis_monai.transforms.motion_inputs import as_range, check_as_first
+from mocodis_monai.transforms.motion_inputs import as_range, check_as_first, check_floating
 
 __all__ = ["RandLesionsd"]
 
@@ -21,6 +21,7 @@ _MOST = 6
 # Length of the shortest axis relative to the longest, width of the edge in pixels, and how far the outline strays from
 # the ellipse (standard deviation of the logarithm of the distance from the centre).
 _ASPECT, _EDGE_PX, _STRAY = (0.5, 1.0), (1.0, 3.0), 0.15
+_MOST_STRAY = 300.0
 
 
 class RandLesionsd(RandomizableTransform, MapTransform):
@@ -63,16 +64,19 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         """
         super().randomize(None)
         if self._do_transform and data is not None:
-            brightest = convert_to_tensor(data, track_meta=False).detach().amax(0).cpu().numpy()
-            self.added = torch.from_numpy(self._draw(brightest > MASK_THRESHOLD))
+            brightest = convert_to_tensor(data, track_meta=False).detach().amax(0)
+            self.added = torch.from_numpy(self._draw((brightest > MASK_THRESHOLD).cpu().numpy()))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put lesions into the images of ``keys``; they keep type and metadata, and what falls below zero is zero.
 
         Raises:
+            TypeError: an image is complex, or of whole numbers.
             ValueError: an image is on another scale, or has another spatial shape than the first.
         """
         diseased = dict(data)
+        for key in self.key_iterator(diseased):
+            check_floating(key, diseased[key])
         self.randomize(diseased.get(self.first_key(diseased)))
         if not self._do_transform:
             return diseased
@@ -101,6 +105,8 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         offsets = np.stack(np.meshgrid(*(np.arange(n) - c for n, c in zip(shape, centre, strict=True)), indexing="ij"))
         distance_px = np.sqrt((np.tensordot(axes, offsets, 1) ** 2).sum(0))
         stray = gaussian_filter(self.R.standard_normal(shape), radius_px / 2)
-        distance_px = distance_px * np.exp(_STRAY * stray / stray.std())
+        # Where nothing varies, as in a single pixel, what is divided by is tiny: held to what exp can be taken of.
+        strays = (_STRAY * stray / max(stray.std(), np.finfo(float).tiny)).clip(-_MOST_STRAY, _MOST_STRAY)
+        distance_px = distance_px * np.exp(strays)
         edge_px = self.R.uniform(*_EDGE_PX)
         return np.clip(0.5 + (radius_px - distance_px) / edge_px, 0, 1).astype(np.float32)

@@ -23,6 +23,8 @@ from mocodis_monai.motion import BodyAxes
 
 # Of the largest entry of an affine: what is above it counts as a direction of its axis.
 _TILT = 0.01
+# What has no imaginary part to lose, and does not round what is put into it to whole numbers.
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Letter -> place of the direction in BodyAxes, and +1 where the axis grows toward superior, anterior, right.
 _DIRECTIONS = {"S": (0, 1), "I": (0, -1), "A": (1, 1), "P": (1, -1), "R": (2, 1), "L": (2, -1)}
 
@@ -147,11 +149,7 @@ def check_simulatable(img: Tensor, spatial_dims: int, phase_encode_axes: Sequenc
             f"img: got {len(img.pending_operations)} lazy transforms that are still to be applied; motion needs the "
             "image itself. Put ApplyPending before it; Compose(..., lazy=True) does so by itself."
         )
-    if img.dtype not in (torch.float32, torch.float64):
-        raise TypeError(
-            f"img: got dtype {img.dtype}; allowed is a real magnitude image of float32 or float64. Convert others "
-            "with monai.transforms.EnsureType(dtype=torch.float32), and take the modulus of complex images."
-        )
+    check_floating("img", img, (torch.float32, torch.float64))
     if img.ndim != spatial_dims + 1 or spatial_dims not in (2, 3):
         raise ValueError(
             f"img: got shape {tuple(img.shape)}; allowed is (C, H, W) with a 2D trajectory and (C, H, W, D) "
@@ -172,11 +170,36 @@ def check_simulatable(img: Tensor, spatial_dims: int, phase_encode_axes: Sequenc
         raise ValueError(
             "img: got NaN or infinite values; allowed are finite ones. Mend the image before the transform."
         )
-    lowest, highest = (float(end) for end in torch.aminmax(img.detach()))
+    check_not_negative("img", img)
+
+
+def check_floating(name: Hashable, img: NdarrayOrTensor, allowed: Sequence[torch.dtype] = _FLOATING) -> None:
+    """Refuse an image whose dtype could not hold the result: complex, integer or boolean.
+
+    Args:
+        name: of the argument or the key, for the error.
+        img: array or tensor.
+        allowed: the dtypes.
+
+    Raises:
+        TypeError: it has another dtype.
+    """
+    dtype = convert_to_tensor(img, track_meta=False).dtype
+    if dtype not in allowed:
+        *names, last = (str(one).removeprefix("torch.") for one in allowed)
+        raise TypeError(
+            f"{name}: got dtype {dtype}; allowed is a real magnitude image of {', '.join(names)} or {last}. Convert "
+            "others with monai.transforms.EnsureType(dtype=torch.float32), and take the modulus of complex images."
+        )
+
+
+def check_not_negative(name: Hashable, img: NdarrayOrTensor) -> None:
+    """Raise ValueError for an image with values below zero, but for the small ones that interpolation leaves."""
+    lowest, highest = (float(end) for end in torch.aminmax(convert_to_tensor(img, track_meta=False).detach()))
     if lowest < -NEGATIVE_TOLERANCE * max(highest, 0.0):
         raise ValueError(
-            f"img: got values from {lowest:g} to {highest:g}; allowed is a magnitude image, which has none below zero. "
-            "Put what shifts the intensities, such as NormalizeIntensity, after the motion."
+            f"{name}: got values from {lowest:g} to {highest:g}; allowed is a magnitude image, which has none below "
+            "zero. Put what shifts the intensities, such as NormalizeIntensity, after this transform."
         )
 
 

@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from mocodis_monai.motion import to_image, to_kspace
-from mocodis_monai.transforms.motion_inputs import as_range, check_as_first
+from mocodis_monai.transforms.motion_inputs import as_range, check_as_first, check_floating, check_not_negative
 from mocodis_monai.transforms.zero_fill import lines_window
 
 __all__ = ["RandThermalNoised"]
@@ -60,9 +60,13 @@ class RandThermalNoised(RandomizableTransform, MapTransform):
         """Add the noise to the images of ``keys``; they keep type and metadata.
 
         Raises:
-            ValueError: an image has another shape than the first.
+            TypeError: an image is complex, or of whole numbers.
+            ValueError: an image has values below zero, or another shape than the first.
         """
         noisy = dict(data)
+        for key in self.key_iterator(noisy):
+            check_floating(key, noisy[key])
+            check_not_negative(key, noisy[key])
         self.randomize(noisy.get(self.first_key(noisy)))
         if not self._do_transform:
             return noisy

@@ -19,6 +19,7 @@ from mocodis_monai.data.intensity import check_scaled, foreground_scale
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.planes import MIN_FOREGROUND, random_plane
 from mocodis_monai.data.slices import read_slice
+from mocodis_monai.transforms.motion_inputs import check_floating
 
 __all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
 
@@ -101,6 +102,8 @@ class RandContrast(RandomizableTransform):
     4 % (background). One third of the curves rise, one third fall (inverted contrast), one third do neither.
     The result is scaled so that the 99.5th percentile of the foreground is 1 again.
 
+    No gradient goes through it: what is remapped is cut off from what the image was computed from.
+
     Args:
         prob: probability of a remap.
 
@@ -125,8 +128,10 @@ class RandContrast(RandomizableTransform):
         An empty image stays as it is, and so does every image by chance.
 
         Raises:
+            TypeError: the image is complex, or of whole numbers.
             ValueError: the image has another scale.
         """
+        check_floating("img", img)
         if randomize:
             self.randomize()
         plain = convert_to_tensor(img, dtype=torch.float32, track_meta=False).detach()
@@ -138,7 +143,7 @@ class RandContrast(RandomizableTransform):
 
 
 class RandContrastd(RandomizableTransform, MapTransform):
-    """Dictionary version of ``RandContrast``: one curve for all keys.
+    """Dictionary version of ``RandContrast``: one curve for all keys, and no gradient through it either.
 
     Args:
         keys: images ``(C, *spatial)`` on the foreground scale.
@@ -158,8 +163,15 @@ class RandContrastd(RandomizableTransform, MapTransform):
         return self
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """A copy of ``data`` with the images of ``keys`` remapped."""
+        """A copy of ``data`` with the images of ``keys`` remapped.
+
+        Raises:
+            TypeError: an image is complex, or of whole numbers.
+            ValueError: an image has another scale.
+        """
         changed = dict(data)
+        for key in self.key_iterator(changed):
+            check_floating(key, changed[key])
         self.randomize(None)
         if not self._do_transform:
             return changed

@@ -13,7 +13,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
 from mocodis_monai.data.intensity import WITHIN, check_scaled
-from mocodis_monai.transforms.motion_inputs import as_range, check_as_first
+from mocodis_monai.transforms.motion_inputs import as_range, check_as_first, check_floating
 
 __all__ = ["RandLayersd", "RandTextured"]
 
@@ -37,7 +37,7 @@ class _Texture(NamedTuple):
     def factor(self, shape: tuple[int, ...]) -> torch.Tensor:
         """What multiplies an image of a spatial shape, ``(*shape)`` float32."""
         field = _SHAPES[self.shape](power_law_field(shape, self.exponent, np.random.RandomState(self.seed)))
-        return (1 + self.strength * ((field - field.mean()) / field.std())).clamp(min=0)
+        return (1 + self.strength * ((field - field.mean()) / _spread(field))).clamp(min=0)
 
 
 class _Layers(NamedTuple):
@@ -88,9 +88,12 @@ class RandTextured(RandomizableTransform, MapTransform):
         """Give the images of ``keys`` their texture; they keep type and metadata, and what falls below zero is zero.
 
         Raises:
+            TypeError: an image is complex, or of whole numbers.
             ValueError: an image has another spatial shape than the first.
         """
         textured = dict(data)
+        for key in self.key_iterator(textured):
+            check_floating(key, textured[key])
         self.randomize()
         first = textured.get(self.first_key(textured))
         if not self._do_transform or first is None:
@@ -132,9 +135,12 @@ class RandLayersd(RandomizableTransform, MapTransform):
         """Give the images of ``keys`` their layers; they keep type and metadata.
 
         Raises:
+            TypeError: an image is complex, or of whole numbers.
             ValueError: an image is on another scale.
         """
         layered = dict(data)
+        for key in self.key_iterator(layered):
+            check_floating(key, layered[key])
         self.randomize()
         if not self._do_transform:
             return layered
@@ -152,6 +158,8 @@ class RandLayersd(RandomizableTransform, MapTransform):
 def power_law_field(shape: tuple[int, ...], exponent: float, rng: np.random.RandomState) -> torch.Tensor:
     """A Gaussian random field of mean zero and variance one whose amplitude spectrum falls as ``1 / |k|^exponent``.
 
+    That of a single pixel is zero.
+
     Args:
         shape: spatial shape; k is counted in cycles per pixel, so that the field looks alike on any grid.
         exponent: 0 is white noise.
@@ -166,4 +174,10 @@ def power_law_field(shape: tuple[int, ...], exponent: float, rng: np.random.Rand
     mean = (0,) * len(shape)
     radius[mean], spectrum[mean] = 1, 0
     field = torch.fft.ifftn(spectrum / radius**exponent).real
-    return (field / field.std()).float()
+    return (field / _spread(field)).float()
+
+
+def _spread(values: torch.Tensor) -> torch.Tensor:
+    """The standard deviation, above zero also where nothing varies, such as of a single pixel."""
+    least = torch.finfo(values.dtype).tiny
+    return values.std().clamp(min=least) if values.numel() > 1 else values.new_tensor(least)

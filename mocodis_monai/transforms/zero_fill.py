@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from mocodis_monai.motion import to_image, to_kspace
-from mocodis_monai.transforms.motion_inputs import as_range
+from mocodis_monai.transforms.motion_inputs import as_range, check_floating, check_not_negative
 
 __all__ = ["RandZeroFilld"]
 
@@ -60,8 +60,16 @@ class RandZeroFilld(RandomizableTransform, MapTransform):
         self.hamming = self.R.rand() < 0.5
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Zero-fill the images of ``keys``; they keep size, type and metadata."""
+        """Zero-fill the images of ``keys``; they keep size, type and metadata.
+
+        Raises:
+            TypeError: an image is complex, or of whole numbers.
+            ValueError: an image has values below zero.
+        """
         filled = dict(data)
+        for key in self.key_iterator(filled):
+            check_floating(key, filled[key])
+            check_not_negative(key, filled[key])
         self.randomize(filled.get(self.first_key(filled)))
         if not self._do_transform:
             return filled

@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from monai.transforms import NormalizeIntensity
 
 from mocodis_monai.motion import RigidTrajectory
-from mocodis_monai.transforms import KSpaceMotion, RandKSpaceMotion, RandKSpaceMotiond
+from mocodis_monai.transforms import (
+    KSpaceMotion,
+    RandContrast,
+    RandContrastd,
+    RandKSpaceMotion,
+    RandKSpaceMotiond,
+    RandLayersd,
+    RandLesionsd,
+    RandTextured,
+    RandThermalNoised,
+    RandZeroFilld,
+)
 
 BAD_OPTIONS = [
     ("receiver.noise_std", {"receiver": {"noise_std": -0.1}}),
@@ -21,6 +33,8 @@ BAD_OPTIONS = [
     ("num_packages", {"num_packages": 0}),
     ("num_packages", {"num_packages": 1.5}),
 ]
+OF_IMAGES = [RandContrastd, RandLayersd, RandLesionsd, RandTextured, RandThermalNoised, RandZeroFilld]
+OF_MAGNITUDES = [RandThermalNoised, RandZeroFilld]
 OF_THE_RANDOM_ONE = [
     ("phase_encode_axis", {"phase_encode_axis": []}),
     ("num_shots", {"num_shots": 4.5}),
@@ -86,3 +100,36 @@ def test_whole_numbers_of_any_kind_are_taken():
     rand = RandKSpaceMotion(num_shots=np.array([4, 8]), spacing_mm=np.ones(2), receiver={"num_coils": np.int64(2)})
     assert rand.num_shots == (4, 8) and rand.spacing_mm == (1.0, 1.0)
     assert RandKSpaceMotion(num_shots=6.0).num_shots == (6, 6)
+
+
+@pytest.mark.parametrize("prob", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.bool_, np.complex64])
+@pytest.mark.parametrize("kind", OF_IMAGES)
+def test_an_image_that_could_not_hold_the_result_is_refused_whatever_is_drawn(kind, dtype, prob):
+    image = np.ones((1, 8, 8), dtype)
+    for one in (image, torch.from_numpy(image)):
+        with pytest.raises(TypeError, match=r"^other: got dtype torch\..*; allowed is a real.*EnsureType"):
+            kind(("image", "other"), prob=prob)({"image": torch.ones(1, 8, 8), "other": one})
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.complex64])
+def test_so_it_is_by_the_contrast_of_one_image(dtype):
+    with pytest.raises(TypeError, match=r"^img: got dtype"):
+        RandContrast(0.0)(torch.ones(1, 8, 8, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", OF_IMAGES)
+def test_every_kind_of_floating_point_is_taken_and_given_back(kind, dtype):
+    changed = kind("image", prob=1.0).set_random_state(0)({"image": torch.ones(1, 16, 16, dtype=dtype)})["image"]
+    assert changed.dtype == dtype and bool(torch.isfinite(changed).all())
+
+
+@pytest.mark.parametrize("prob", [0.0, 1.0])
+@pytest.mark.parametrize("kind", OF_MAGNITUDES)
+def test_values_below_zero_are_refused_where_the_magnitude_is_taken(kind, prob):
+    change, image = kind(("image", "other"), prob=prob), torch.rand(1, 16, 16)
+    shifted = NormalizeIntensity()(image)
+    with pytest.raises(ValueError, match=r"^other: got values from -.*below zero.*NormalizeIntensity"):
+        change({"image": image, "other": shifted})
+    change({"image": image, "other": image - 0.009 * image.max()})  # interpolation leaves as much

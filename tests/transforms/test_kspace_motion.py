@@ -187,7 +187,7 @@ def test_bad_images_and_trajectories_get_a_clear_error():
         rand(torch.zeros(16, 16))
     with pytest.raises(ValueError, match="NaN or infinite"):
         rand(torch.full((1, 16, 16), float("nan")))
-    with pytest.raises(ValueError, match=r"got values from -1 to 1.*after the motion"):
+    with pytest.raises(ValueError, match=r"got values from -1 to 1.*after this transform"):
         rand(torch.linspace(-1, 1, 256).reshape(1, 16, 16))
     with pytest.raises(ValueError, match=r"got shape \(1, 16, 16, 1\).*SqueezeDim\(dim=3\)"):
         rand(image[..., None])

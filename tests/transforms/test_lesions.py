@@ -74,3 +74,12 @@ def test_in_none_of_the_samples_it_is_the_identity():
 def test_a_range_that_cannot_be_says_so(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}: got"):
         RandLesionsd("image", **option)
+
+
+def test_lesions_of_bfloat16_are_those_of_the_same_values_in_float32():
+    coarse = (0.2 + 0.7 * torch.rand(1, 24, 20)).bfloat16()
+    fine, half = (
+        RandLesionsd("image", prob=1.0).set_random_state(1)({"image": image})["image"]
+        for image in (coarse.float(), coarse)
+    )
+    assert half.dtype == torch.bfloat16 and torch.equal(half, fine.bfloat16()) and not torch.equal(half, coarse)

@@ -130,3 +130,8 @@ def test_contrast_at_probability_zero_is_the_input():
     image = make_phantom("head", 0).image
     assert RandContrast(0.0)(image) is image
     assert RandContrastd("image", prob=0.0)({"image": image})["image"] is image
+
+
+def test_contrast_gives_no_gradient_as_it_says():
+    image = torch.rand(1, 16, 16, requires_grad=True)
+    assert not RandContrast(1.0).set_random_state(0)(image).requires_grad

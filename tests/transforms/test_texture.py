@@ -95,3 +95,16 @@ def test_an_image_on_another_scale_is_refused_and_an_empty_one_is_not(kind):
 def test_a_strength_that_cannot_be_is_refused(strength):
     with pytest.raises(ValueError, match=r"strength: got .* allowed is .* 0 <= low <= high"):
         RandTextured("image", strength=strength)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 1, 1)])
+@pytest.mark.parametrize("kind", [RandTextured, RandLayersd, RandLesionsd])
+def test_where_nothing_can_vary_the_values_are_finite(kind, shape):
+    change = kind("image", prob=1.0).set_random_state(0)
+    for _ in range(12):
+        assert bool(torch.isfinite(change({"image": torch.ones(1, *shape)})["image"]).all())
+
+
+def test_a_single_pixel_has_no_texture():
+    image = torch.full((1, 1, 1), 0.7)
+    assert torch.equal(RandTextured("image", prob=1.0).set_random_state(0)({"image": image})["image"], image)
