@@ -127,8 +127,11 @@ def line_energy(image: Tensor, acquisition: Acquisition, spatial_dims: int) -> T
     phase_encoded = [-1] if len(dims) == 1 else [-2] if acquisition.slice_axis is not None else [-2, -1]
     # Parseval: the transform along the phase-encode axes alone has the same energy in every sample.
     contrast = stack - stack.mean((-len(dims) - 1, *phase_encoded), keepdim=True)
-    power = torch.fft.fftn(contrast, dim=phase_encoded).abs().square()
-    energy = torch.fft.fftshift(power.reshape(-1, *encoded).sum(0), dim=phase_encoded).double()
+    spectrum = torch.fft.fftn(contrast, dim=phase_encoded).abs().reshape(-1, *encoded)
+    energy = spectrum.square().sum(0)
+    if not bool(torch.isfinite(energy).all()):  # beyond float32; in double only then, as it gives other last bits
+        energy = spectrum.double().square().sum(0)
+    energy = torch.fft.fftshift(energy, dim=phase_encoded).double()
     total = energy.sum()
     return energy / total if total > 0 else torch.full_like(energy, 1 / energy.numel())
 

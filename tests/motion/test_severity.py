@@ -59,6 +59,12 @@ def test_the_energy_of_a_line_is_that_of_the_centred_spectrum_without_the_mean()
     assert torch.equal(even, torch.full((4,), 0.25, dtype=torch.float64))
 
 
+def test_the_energy_of_a_very_bright_image_is_that_of_a_dim_one():
+    image = torch.rand(2, 12, 9)
+    for bright in (2.0**59, 2.0**62):  # squares beyond float32: their sum, and each
+        torch.testing.assert_close(line_energy(bright * image, plan((12, 9)), 2), line_energy(image, plan((12, 9)), 2))
+
+
 @pytest.mark.parametrize("axes", [(0, 2), (2, 1)])
 def test_the_energy_of_a_sample_of_the_plane_is_that_of_the_spectrum(axes):
     image = torch.rand(2, 6, 5, 7, dtype=torch.float64)
