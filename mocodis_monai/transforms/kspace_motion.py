@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms.inverse import InvertibleTransform
@@ -85,8 +86,9 @@ class KSpaceMotion(IrreversibleMotion):
 
     Args:
         motion: pose of every shot in the image's own spatial axes (``RigidTrajectory``), or a ``Deformation``, or the
-            path of a table of poses (CSV, see ``mocodis_monai.motion.read_trajectory``); its rows give the number of
-            shots.
+            path of a table of poses (CSV, see ``mocodis_monai.motion.read_trajectory``), or a mapping of what
+            ``meta["motion"]["trajectory"]`` holds as JSON; its rows give the number of shots. Arrays and lists of
+            numbers count as float64 tensors.
         phase_encode_axis: spatial axis that is phase-encoded, 0 is the first one after the channel; two in 3D.
         line_order: one of ``mocodis_monai.motion.LINE_ORDERS``.
         slice_axis: spatial axis across the slices, for a volume that is acquired slice by slice.
@@ -95,11 +97,12 @@ class KSpaceMotion(IrreversibleMotion):
         echo_train: T2 decay within a shot, an ``EchoTrain`` or a mapping of its fields.
         complex_output: give the complex image instead of its magnitude.
         seed: of the line order ``random``, the phase and the noise: the same for every image.
-        spacing_mm: voxel size; None takes it from the affine of a MetaTensor, 1 mm for an image without one.
+        spacing_mm: voxel size; None takes it from the mapping where that has it, else from the affine of a MetaTensor,
+            1 mm for an image without one.
         family: name of the motion for the metadata.
 
     Raises:
-        TypeError: for an image that is neither float32 nor float64.
+        TypeError: for a motion of another kind, and for an image that is neither float32 nor float64.
         ValueError: for a motion, an axis, an order, a spacing or values that do not fit.
     """
 
@@ -107,7 +110,7 @@ class KSpaceMotion(IrreversibleMotion):
 
     def __init__(
         self,
-        motion: Motion | str | os.PathLike[str],
+        motion: Motion | str | os.PathLike[str] | Mapping[str, Any],
         phase_encode_axis: int | Sequence[int],
         line_order: str = "linear",
         *,
@@ -133,6 +136,8 @@ class KSpaceMotion(IrreversibleMotion):
                 "seed": seed,
             }
         )
+        if spacing_mm is None and isinstance(motion, Mapping):
+            spacing_mm = motion.get("spacing_mm")
         self.spacing_mm = as_spacing(spacing_mm)
         self.family = family
 
@@ -158,13 +163,11 @@ class KSpaceMotion(IrreversibleMotion):
         if not metadata["scan"]:
             raise ValueError("metadata: got an empty scan, of an image left as it was. There is nothing to replay.")
         numbers, scan = (_as_mapping(metadata[name]) for name in ("trajectory", "scan"))
-        try:
-            spacing_mm = numbers.pop("spacing_mm")
-            motion = from_numbers(numbers) if "modes" in numbers else _rigid(numbers)
-        except KeyError as error:
+        if "spacing_mm" not in numbers:
             raise ValueError(
-                f"metadata: its trajectory has no {error}. Give the metadata of the sample unchanged."
-            ) from error
+                "metadata: its trajectory has no 'spacing_mm'. Give the metadata of the sample unchanged."
+            )
+        spacing_mm, motion = numbers["spacing_mm"], _from_mapping(numbers)
         return cls.from_scan(motion, ScanProtocol.from_numbers(scan), spacing_mm, metadata["family"])
 
     def numbered(self, image_number: int) -> KSpaceMotion:
@@ -190,7 +193,8 @@ class KSpaceMotion(IrreversibleMotion):
         target = None
         if with_target:
             found = coregistered_target(data, magnitude(moved), motion, acquisition, spacing_mm).image
-            target = as_tracked(convert_to_dst_type(found, still, dtype=data.dtype)[0])
+            # A clone has metadata of its own, which what is done to the target changes alone.
+            target = as_tracked(convert_to_dst_type(found, still, dtype=data.dtype)[0].clone())
         image = convert_to_dst_type(moved, still, dtype=moved.dtype if scan.complex_output else data.dtype)[0]
         return MotionSample(attach(image, metadata), target, metadata)
 
@@ -236,16 +240,52 @@ def _as_mapping(numbers: str | Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(numbers) if isinstance(numbers, str) else dict(numbers)
 
 
-def _as_motion(motion: Motion | str | os.PathLike[str]) -> Motion:
-    """Read a table, check a trajectory or a deformation."""
+def _as_motion(motion: Motion | str | os.PathLike[str] | Mapping[str, Any]) -> Motion:
+    """Read a table or a mapping, check a trajectory or a deformation."""
     if isinstance(motion, (str, os.PathLike)):
         return read_trajectory(motion)
+    if isinstance(motion, Mapping):
+        return _from_mapping(motion)
     if isinstance(motion, Deformation):
+        motion = motion._replace(amplitude_mm=_as_numbers("deformation.amplitude_mm", motion.amplitude_mm))
         check_deformation(motion)
-    else:
-        check_trajectory(motion)
-    return motion
+        return motion
+    if isinstance(motion, RigidTrajectory):
+        return _rigid(motion._asdict())
+    raise TypeError(
+        f"motion: got a {type(motion).__name__}; allowed is a RigidTrajectory, a Deformation, the path of a table of "
+        "poses, or a mapping of their numbers. Give RigidTrajectory(translation_mm, rotation_deg), for instance."
+    )
+
+
+def _from_mapping(numbers: Mapping[str, Any]) -> Motion:
+    """The motion that the metadata hold: of a deformation its modes and amplitudes, else the poses."""
+    if "modes" in numbers:
+        return from_numbers(dict(numbers))
+    missing = [name for name in RigidTrajectory._fields if name not in numbers]
+    if missing:
+        raise ValueError(
+            f"motion: its mapping has no {missing[0]!r}, there are {list(numbers)}; allowed are translation_mm and "
+            "rotation_deg, or amplitude_mm and modes. Give them, or the metadata of the sample unchanged."
+        )
+    return _rigid(numbers)
 
 
 def _rigid(numbers: Mapping[str, Any]) -> RigidTrajectory:
-    return RigidTrajectory(*(torch.tensor(numbers[name], dtype=torch.float64) for name in RigidTrajectory._fields))
+    poses = (_as_numbers(f"trajectory.{name}", numbers[name]) for name in RigidTrajectory._fields)
+    trajectory = RigidTrajectory(*poses)
+    check_trajectory(trajectory)
+    return trajectory
+
+
+def _as_numbers(name: str, values: Any) -> Tensor:
+    """A tensor as it is; other numbers as one of float64."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        return torch.tensor(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: got a {type(values).__name__} that holds no table of numbers ({error}); allowed is a tensor, an "
+            "array or a list of rows. Give one row per shot."
+        ) from error

@@ -227,3 +227,63 @@ def test_a_severity_that_one_shot_cannot_show_is_refused():
     rand = RandKSpaceMotion(1.0, displacement_mm=20.0, num_shots=3, line_orders="linear").set_random_state(0)
     with pytest.raises(ValueError, match=r"displacement_mm: got 20\.00"):
         rand(blob(48, 48))
+
+
+def test_what_is_done_to_the_metadata_of_a_target_leaves_the_image_alone():
+    image = blob(16, 16)
+    image.meta["scan"] = {"tags": [1]}
+    target = KSpaceMotion(held([1.0, 0.0]), 0).simulate(image, with_target=True).target
+    assert torch.equal(target.affine, image.affine) and target.meta["scan"] == image.meta["scan"]
+    target.affine[0, 3] = 7.0
+    target.meta["scan"]["tags"].append(2)
+    assert torch.equal(image.affine, blob(16, 16).affine) and image.meta["scan"] == {"tags": [1]}
+
+
+@pytest.mark.parametrize("family", ["sudden", "breathing"])
+def test_a_motion_can_be_the_mapping_that_the_metadata_hold(family):
+    image = blob(24, 20, affine=torch.diag(torch.tensor([2.0, 3.0, 1.0, 1.0])))
+    rand = RandKSpaceMotion(1.0, family, 0.1, 0, line_orders="linear").set_random_state(0)
+    moved = rand(image)
+    numbers = json.loads(moved.meta["motion"]["trajectory"])
+    assert torch.equal(KSpaceMotion(numbers, 0)(image.as_tensor()), moved.as_tensor())  # with its voxel size
+    del numbers["spacing_mm"]
+    assert torch.equal(KSpaceMotion(numbers, 0)(image), moved)  # with that of the image
+
+
+def test_poses_of_numpy_or_lists_are_those_of_tensors():
+    image, shifts, turns = blob(16, 16), [[1.0, 0.0], [0.0, 2.0]], [[3.0], [0.0]]
+    wanted = KSpaceMotion(RigidTrajectory(torch.tensor(shifts), torch.tensor(turns)), 0)(image)
+    for motion in (
+        RigidTrajectory(np.array(shifts), np.array(turns, np.float32)),
+        RigidTrajectory(shifts, turns),
+        {"translation_mm": shifts, "rotation_deg": turns},
+    ):
+        assert torch.equal(KSpaceMotion(motion, 0)(image), wanted)
+
+
+@pytest.mark.parametrize(
+    ("motion", "error", "message"),
+    [
+        ((torch.zeros(2, 2), torch.zeros(2, 1)), TypeError, "motion: got a tuple; allowed is a RigidTrajectory"),
+        (None, TypeError, "motion: got a NoneType; allowed"),
+        (RigidTrajectory([[1.0], [1.0, 2.0]], [[0.0]]), TypeError, r"trajectory\.translation_mm: got a list.*rows"),
+        (RigidTrajectory(np.zeros((2, 2)), np.zeros((3, 1))), ValueError, r"trajectory\.rotation_deg: got shape"),
+        ({"translation_mm": [[0.0, 0.0]]}, ValueError, "its mapping has no 'rotation_deg'"),
+        ({"modes": []}, ValueError, "deformation: got numbers that are not whole"),
+    ],
+)
+def test_a_motion_of_another_kind_is_refused_with_what_is_allowed(motion, error, message):
+    with pytest.raises(error, match=message):
+        KSpaceMotion(motion, 0)
+
+
+def test_a_very_bright_image_moves_as_a_dim_one():
+    # Its energy is beyond float32. The scale is a power of two, so that all else is the same bit for bit.
+    image = blob(24, 20)
+    for seed in range(2):
+        dim, bright = (
+            RandKSpaceMotion(1.0).set_random_state(seed).simulate(scale * image, with_target=True)
+            for scale in (1.0, 2.0**60)
+        )
+        assert bright.metadata["displacement_mm"] == pytest.approx(dim.metadata["displacement_mm"], rel=1e-3)
+        torch.testing.assert_close(bright.image / 2.0**60, dim.image)
