@@ -16,6 +16,7 @@ from .modes import Mode, Profile, displacement_field
 from .organ_motion import sample_deformation, sample_motion
 from .receiver import Receiver, coil_maps, combine, random_phase
 from .reference import CoregisteredTarget, coregistered_target
+from .scaling import reachable_mm, scale_to_displacement
 from .severity import (
     SEVERITY_BANDS,
     DisplacementRange,
@@ -25,8 +26,6 @@ from .severity import (
     excursion_mm,
     line_energy,
     motion_severity,
-    reachable_mm,
-    scale_to_displacement,
 )
 from .trajectory import RigidTrajectory, identity_pose
 

@@ -28,7 +28,8 @@ from mocodis_monai.motion import (
     scale_to_displacement,
 )
 from mocodis_monai.motion.reference import held_in_place, without_mean
-from mocodis_monai.motion.severity import can_reach, excursion_mm, largest_angle_deg
+from mocodis_monai.motion.scaling import can_reach
+from mocodis_monai.motion.severity import excursion_mm, largest_angle_deg
 
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
 from .motion_inputs import (
@@ -57,8 +58,7 @@ motion that happens only while outer lines are acquired would need tens of centi
 
 # Beyond this, about half the field of view of a head scan, no pose makes sense.
 _FARTHEST_MM = 100.0
-# A drawn motion's angles are scaled as if its score were linear in them; so much less than the 90 degrees allowed.
-_MAX_ANGLE_DEG = 75.0
+_MAX_ANGLE_DEG = 75.0  # scaled as if the score were linear in the angles; so much less than the 90 allowed
 # Organs are driven up to this share of where tissue would fold.
 _SHARE_OF_REACH = 0.9
 _MAX_TRIES = 50
