@@ -21,6 +21,8 @@ LEAST_TISSUE = 0.25
 
 Training showed slices with enough to see alone: of those with less, some are held for moved in a still head, and with
 motion the correction gains nothing (python -m benchmarks.still_volumes)."""
+FAIR_PIXELS = 48
+"""Pixels along each side of a slice from which on it is cut in place of one across the phase-encode axis."""
 
 
 class VolumeCorrection(NamedTuple):
@@ -85,12 +87,21 @@ def choose_slice_axis(
 ) -> int:
     """The axis to cut a volume (x, y, z) along: across a single slice, else the one with the thickest voxels.
 
-    Never the phase-encode axis: ghosts run along it, and a slice must hold them to be corrected. One of a single voxel
-    holds none, and counts as unknown.
+    The phase-encode axis is left out, since ghosts run along it and a slice must hold them to be corrected, where what
+    remains gives slices that the network can judge: at least :data:`FAIR_PIXELS` along each side, and pixels at most
+    twice as long as wide. Of a thin stack encoded across its slices it gives strips, in which still tissue scores
+    many mm: it is cut as if the axis were unknown. So is it where the axis has a single voxel, which holds no ghost.
     """
-    allowed = [axis for axis in range(3) if axis != phase_encode_axis or shape[axis] == 1]
-    allowed = [axis for axis in allowed if shape[axis] == 1] or allowed
+    single = [axis for axis in range(3) if shape[axis] == 1]
+    fair = [axis for axis in range(3) if phase_encode_axis not in (None, axis) and _is_fair(shape, spacing_mm, axis)]
+    allowed = single or fair or [0, 1, 2]
     return allowed[thickest_axis(tuple(spacing_mm[axis] for axis in allowed))]
+
+
+def _is_fair(shape: tuple[int, ...], spacing_mm: tuple[float, ...], cut: int) -> bool:
+    """Whether slices across the axis ``cut`` are such as the network can judge."""
+    sizes, pixel = ([float(each[axis]) for axis in range(3) if axis != cut] for each in (shape, spacing_mm))
+    return min(sizes) >= FAIR_PIXELS and max(pixel) < 2.01 * min(pixel)  # affines are rounded
 
 
 def slices_to_judge(images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
@@ -178,7 +189,7 @@ class VolumeCorrector:
             spacing_mm: voxel size, (3,).
             on_progress: called after each batch with the number of slices done and of all there are to do; what it
                 raises ends the correction.
-            phase_encode_axis: axis that the ghosts run along, where it is known: it is not cut across.
+            phase_encode_axis: axis that the ghosts run along, where it is known: see :func:`choose_slice_axis`.
         """
         axis = self.slice_axis
         if axis is None:

@@ -143,6 +143,24 @@ def test_a_single_slice_is_never_cut_into_strips(phase):
     assert choose_slice_axis((40, 30, 1), (5.0, 1.0, 1.0), phase) == 2
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "phase", "wanted"),
+    [
+        ((48, 60, 6), (3, 3, 10), 2, 2),  # else slices of 48 x 6 pixels
+        ((256, 256, 60), (1, 1, 3), 2, 2),  # else pixels of 1 x 3 mm
+        ((256, 256, 60), (1, 1, 2), 2, 1),
+        ((256, 256, 47), (1, 1, 1), 2, 2),
+        ((256, 256, 48), (1, 1, 1), 2, 1),
+        ((256, 20, 256), (1, 4, 1), 1, 1),
+        ((256, 256, 6), (1, 1, 5), 0, 2),
+        ((256, 256, 6), (1, 1, 0.9), 0, 2),  # across axis 1 they would be 256 x 6
+        ((256, 256, 180), (1, 1, 1), 2, 1),
+    ],
+)
+def test_the_phase_encode_axis_of_a_thin_stack_counts_as_unknown(shape, spacing_mm, phase, wanted):
+    assert choose_slice_axis(shape, spacing_mm, phase) == wanted
+
+
 def test_the_data_are_not_changed(volume):
     before = volume.clone()
     VolumeCorrector(Recorder()).correct(volume, (1, 1, 1))
@@ -224,9 +242,14 @@ def test_threads_share_a_network_whose_weights_stay_where_they_are(volume, small
     assert {name: (weight.data_ptr(), weight.stride()) for name, weight in network.state_dict().items()} == before
 
 
+def enlarged(volume: torch.Tensor) -> torch.Tensor:
+    """(60, 72, 54): slices that the network can judge across each axis."""
+    return volume.repeat_interleave(3, 0).repeat_interleave(3, 1).repeat_interleave(3, 2)
+
+
 @pytest.mark.parametrize(("phase", "wanted"), [(-1, 2), (2, 1), (1, 2)])
 def test_the_inferer_does_not_cut_across_the_phase_encode_axis(volume, phase, wanted):
-    network = Recorder()
+    network, volume = Recorder(), enlarged(volume)
     meta = {"spacing_mm": torch.ones(3), "phase_encode_axis": phase}
     VolumeInferer()(MetaTensor(volume[None, None], meta=meta), network)
     assert network.batches[0].shape[2:] == tuple(size for axis, size in enumerate(volume.shape) if axis != wanted)
@@ -265,9 +288,9 @@ def test_the_inferer_cuts_a_turned_volume_where_its_thickest_axis_is_now(tmp_pat
 
 
 def test_the_phase_encode_axis_is_known_while_the_axes_are_those_of_the_file(tmp_path, volume):
-    crop, turn = CenterSpatialCropd("image", (16, 16, 16)), Orientationd("image", "RAS")
+    crop, turn = CenterSpatialCropd("image", (48, 48, 48)), Orientationd("image", "RAS")
     for transforms, wanted in (((), 2), ((crop,), 2), ((turn,), None)):
-        image = loaded(tmp_path, volume, (1, 1, 1), *transforms, phase=2)
+        image = loaded(tmp_path, enlarged(volume), (1, 1, 1), *transforms, phase=2)
         assert phase_encode_axis_of(image) == phase_encode_axis_of(image[0]) == wanted
         network = Recorder()
         VolumeInferer()(image, network)

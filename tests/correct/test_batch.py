@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mocodis_monai.correct import batch
-from tests.correct.conftest import records, save_head, tree
+from tests.correct.conftest import head, records, save_head, tree
 
 NAMES = ("a.nii.gz", "visit 2/b.nii", "visit 2/c.nii.gz")
 
@@ -272,7 +272,7 @@ def test_the_report_is_one_page_with_a_picture_per_scan(study, tmp_path, correct
 
 
 def test_the_phase_encode_axis_lies_in_the_slices(tmp_path, correct):
-    save_head(tmp_path / "in.nii", shape=(40, 36, 12))  # thick along the last axis
+    nib.save(nib.Nifti1Image(head((50, 49, 48)), np.diag([-1, 1, 2, 1])), tmp_path / "in.nii")
     for axis, wanted in (("auto", 2), (0, 2), (2, 1)):
         out = tmp_path / f"{axis}.nii"
         assert correct(tmp_path / "in.nii", out, "--no-picture", "--phase-encode-axis", axis) == 0
@@ -281,9 +281,9 @@ def test_the_phase_encode_axis_lies_in_the_slices(tmp_path, correct):
         assert record["phase_encode_axis"] == (None if axis == "auto" else axis)
 
 
-@pytest.mark.parametrize(("num_slices", "axes"), [(12, (2, 1)), (1, (None, 2))])
+@pytest.mark.parametrize(("num_slices", "axes"), [(48, (2, 1)), (12, (2, 2)), (1, (None, 2))])
 def test_the_header_says_the_phase_encode_axis_unless_it_has_one_voxel(num_slices, axes, tmp_path, correct):
-    image = nib.load(save_head(tmp_path / "plain.nii", shape=(40, 36, num_slices)))
+    image = nib.Nifti1Image(head((50, 49, num_slices)), np.diag([-1, 1, 2, 1]))
     image.header.set_dim_info(freq=0, phase=2, slice=1)
     nib.save(image, tmp_path / "in.nii")
     assert correct(tmp_path / "in.nii", tmp_path / "out.nii", "--no-picture") == 0
