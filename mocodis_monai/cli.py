@@ -170,7 +170,9 @@ def simulate(
     source: Path = typer.Argument(..., metavar="IN", help="NIfTI magnitude volume without motion."),
     out: Path = typer.Argument(..., metavar="OUT", help="Volume with motion to write, .nii or .nii.gz."),
     family: Family = typer.Option(..., help="Kind of motion."),
-    displacement_mm: float = typer.Option(3.0, min=0, callback=_finite, help="Displacement score to reach, in mm."),
+    displacement_mm: float = typer.Option(
+        3.0, min=0, callback=_finite, help="Displacement score to reach, in mm; cardiac, peristalsis: tenths at most."
+    ),
     phase_encode_axis: int | None = typer.Option(
         None, min=0, max=2, help="Phase-encode axis of the file. Default: the header's (dim_info), else 1."
     ),
