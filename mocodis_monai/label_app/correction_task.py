@@ -48,7 +48,7 @@ class CorrectionTask(BasicInferTask):
         """Path of the corrected file, and the JSON.
 
         Raises:
-            HTTPException: 400 with the reason, if the file is not a magnitude volume.
+            HTTPException: 400 with the reason, if the file is not a magnitude volume that ``mocodis correct`` takes.
         """
         try:
             return super().__call__(request, callbacks)
@@ -56,8 +56,8 @@ class CorrectionTask(BasicInferTask):
             raise HTTPException(status_code=400, detail=str(error)) from error
 
     def pre_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable[..., Any]]:
-        """Checked reading: ``image`` becomes a MetaTensor ``(1, x, y, z)``."""
-        return [LoadVolumed(self.input_key)]
+        """Checked reading: ``image``, no mask and not corrected yet, becomes a MetaTensor ``(1, x, y, z)``."""
+        return [LoadVolumed(self.input_key, scans_only=True)]
 
     def run_inferer(
         self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda"
