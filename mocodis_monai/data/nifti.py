@@ -43,6 +43,7 @@ _MM_PER_UNIT = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 _READ_FAILURES = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, ValueError, zlib.error, MemoryError)
 _CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
 # What the header's description says of a result.
 _RESULT = re.compile(rb"MoCoDis [^:]+: (?!simulated)")
 
@@ -205,6 +206,8 @@ def _class_of(path: Path, stream: IO[bytes], max_bytes: int) -> Any:
     stream.seek(0)
     size = next((n for n in _CLASSES if n in (int.from_bytes(block[:4], order) for order in ("little", "big"))), None)
     if size is None or len(block) < size:
+        if block[:2] == _GZIP and not isinstance(stream, gzip.GzipFile):
+            raise InputError(f"{path}: it is gzip-compressed, which its name does not say. Rename it to .nii.gz.")
         raise ImageFileError("it does not begin as one")
     header = _CLASSES[size].header_class(block[:size], check=False)
     if bytes(header["magic"])[:2] != b"n+":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from mocodis_monai.data.nifti import read_geometry, read_volume, write_volume
+from mocodis_monai.errors import InputError
 
 
 def save(path, shape=(6, 5, 4), image_class=nib.Nifti1Image, **header):
@@ -35,3 +38,12 @@ def test_a_phase_encode_axis_of_one_voxel_is_unknown(tmp_path, shape):
     for phase, wanted in ((0, 0), (1, 1), (2, None)):
         path = save(tmp_path / "a.nii", shape, dim_info=(phase + 1) << 2)
         assert read_volume(path).phase_encode_axis == read_geometry(path).phase_encode_axis == wanted
+
+
+def test_a_compressed_file_by_the_name_of_a_plain_one_is_told_to_be_renamed(tmp_path):
+    save(tmp_path / "a.nii.gz").rename(tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"a\.nii: it is gzip-compressed, .* Rename it to \.nii\.gz\."):
+        read_volume(tmp_path / "a.nii")
+    (tmp_path / "twice.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    with pytest.raises(InputError, match=r"twice\.nii\.gz: not a NIfTI image"):
+        read_volume(tmp_path / "twice.nii.gz")
