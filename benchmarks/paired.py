@@ -3,13 +3,14 @@
     python -m benchmarks.paired DIR/cases.csv --method "ours, share 0.5" --against "MONAI BasicUNet, share 0.5"
     python -m benchmarks.paired DIR/cases.csv --against uncorrected --by "region and severity"
 
-All columns are over the cases that both methods have.
+All columns are over the cases that both methods have; groups without a target, which have no SSIM, are left out.
 `cases.csv` is what `mocodis evaluate` and `python -m benchmarks.baselines` write.
 """
 
 from __future__ import annotations
 
 import csv
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def table(rows: list[Row], method: str, against: str, by: str = "population and 
     paired = summarise([row for row in rows if row.method in (method, against)], GROUPS[by], against=against)
     head = HEAD.format(method, against, by.replace(" and ", " | "))
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
-    for found in (summary for summary in paired if summary.method == method):
+    for found in (summary for summary in paired if summary.method == method and isfinite(summary.gains["ssim"].mean)):
         both = [_gain(gains[found.group, name]) for name in (method, against)]
         lines.append(f"| {found.group.label} | {found.num_cases} | {' | '.join(both)} | {found.gains['ssim']:+.3f} |")
     return lines

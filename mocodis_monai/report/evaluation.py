@@ -55,10 +55,17 @@ def evaluate_into(out_dir: str | Path, **options: Any) -> EvaluationFiles:
         options: arguments of :func:`mocodis_monai.evaluation.evaluate`.
 
     Raises:
-        InputError: weights, manifest or folder are unfit; the folder is tried before the work.
+        InputError: weights, manifest or folder are unfit; the folder is tried before the work. One that was made
+                for it does not stay empty.
     """
-    check_writable(make_output_dir(Path(out_dir)))
-    return save_evaluation(evaluate(**options), out_dir)
+    folder, was_there = Path(out_dir), Path(out_dir).exists()
+    check_writable(make_output_dir(folder))
+    try:
+        return save_evaluation(evaluate(**options), folder)
+    except BaseException:
+        if not was_there and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def save_evaluation(evaluation: Evaluation, out_dir: str | Path) -> EvaluationFiles:

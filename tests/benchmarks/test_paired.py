@@ -52,3 +52,9 @@ def test_a_method_that_is_not_there_is_named():
         table(rows([0.0]), "ours", "none")
     with pytest.raises(typer.BadParameter, match=r"got 'age'; allowed are severity, population and severity"):
         table(rows([0.0]), "ours", "theirs", "age")
+
+
+def test_groups_without_a_target_are_left_out():
+    alone = [row._replace(severity="moved alone", ssim=float("nan")) for row in rows([0.0, 0.1])]
+    lines = table([*rows([0.01, 0.02]), *alone], "ours", "theirs")
+    assert len(lines) == 3 and not any("nan" in line for line in lines)

@@ -15,7 +15,7 @@ from skimage.io import imread
 
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import CorrectorMethod, Evaluation, Grid, cells_of, evaluate_cells
-from mocodis_monai.report.evaluation import save_evaluation
+from mocodis_monai.report.evaluation import evaluate_into, save_evaluation
 from mocodis_monai.report.orientation import upright
 from mocodis_monai.report.pictures import distribution, trajectory_svg
 
@@ -178,3 +178,11 @@ def test_the_page_opens_in_a_browser(files, tmp_path):
     assert picture[:100].min() < 100  # the title
     assert rows_with_pictures.sum() > 500  # strips of pictures on their dark ground
     assert (~rows_with_pictures).sum() > 500  # and the table above them
+
+
+def test_an_evaluation_that_is_refused_leaves_no_empty_folder(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("new", "mine"):
+        with pytest.raises(InputError):
+            evaluate_into(tmp_path / name, manifest=tmp_path / "missing.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
