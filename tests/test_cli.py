@@ -57,7 +57,7 @@ def scan(tmp_path) -> Path:
     folder = tmp_path / "scans"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    data = rng.integers(0, 900, (24, 20, 6)).astype(np.int16)
+    data = rng.integers(0, 900, (24, 20, 16)).astype(np.int16)
     nib.save(nib.Nifti1Image(data, np.diag([-1, 1, 4, 1])), folder / "scan.nii.gz")
     return folder / "scan.nii.gz"
 

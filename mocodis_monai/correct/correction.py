@@ -15,7 +15,7 @@ import torch
 from mocodis_monai import __version__
 from mocodis_monai.correct.scans import Image, ScanFile, read_scan
 from mocodis_monai.data.dicom_derived import is_our_series
-from mocodis_monai.data.files import MAX_BYTES, make_output_dir, sha256_of, staged
+from mocodis_monai.data.files import MAX_BYTES, leads_nowhere, make_output_dir, sha256_of, staged
 from mocodis_monai.data.nifti import is_our_nifti
 from mocodis_monai.errors import InputError, printable
 from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis
@@ -24,6 +24,8 @@ from mocodis_monai.report import is_our_picture, save_comparison
 
 __all__ = ["ScanCorrector", "Settings", "default_picture", "is_our_result", "results_of"]
 
+LEAST_PIXELS = 16
+"""Pixels along each side of a slice below which it is not corrected."""
 _DRAWING = threading.Lock()  # matplotlib is not made for several threads
 
 
@@ -103,6 +105,9 @@ class ScanCorrector:
         try:
             content = sha256_of(scan.files)
         except OSError as error:
+            if nowhere := next(filter(leads_nowhere, scan.files), None):
+                message = f"{nowhere}: this link leads nowhere. Fetch what it stands for, or remove it."
+                raise InputError(message) from error
             raise InputError(f"{scan.source}: cannot be read ({error.strerror}). Check its permissions.") from error
         return hashlib.sha256(json.dumps({"input": content, **self._common}).encode()).hexdigest()
 
@@ -152,6 +157,7 @@ class ScanCorrector:
             axis = image.slice_axis
         if axis is None:
             axis = choose_slice_axis(image.data.shape, image.spacing_mm, phase)
+        self._check_slices(scan, image.data.shape, axis)
         corrector = VolumeCorrector(
             self.network,
             slice_axis=axis,
@@ -166,6 +172,19 @@ class ScanCorrector:
             raise InputError(
                 f"{scan.source}: not enough memory for shape {image.data.shape}. Use fewer jobs, or a larger machine."
             ) from error
+
+    def _check_slices(self, scan: ScanFile, shape: tuple[int, ...], axis: int) -> None:
+        """Refuse slices in which the network sees nothing: whatever they hold, it would find motion in them."""
+        if _least_side(shape, axis) >= LEAST_PIXELS:
+            return
+        asked = self.settings.phase_encode_axis
+        others = [other for other in range(3) if other != asked and _least_side(shape, other) >= LEAST_PIXELS]
+        remedy = " or ".join(f"--slice-axis {other}" for other in others) or "a scan with larger slices"
+        rows, columns = (size for other, size in enumerate(shape) if other != axis)
+        raise InputError(
+            f"{scan.source}: shape {shape} cut across axis {axis} gives slices of {rows} x {columns} pixels; allowed "
+            f"are {LEAST_PIXELS} or more along each side. Give {remedy}."
+        )
 
     def _method(self, found: VolumeCorrection) -> str:
         """What was done, for the header of a derived series."""
@@ -187,6 +206,11 @@ class ScanCorrector:
 def default_picture(scan: ScanFile) -> Path:
     """The picture beside the output."""
     return scan.beside(".png")
+
+
+def _least_side(shape: tuple[int, ...], cut: int) -> int:
+    """Pixels along the shorter side of the slices across the axis ``cut``."""
+    return min(size for axis, size in enumerate(shape) if axis != cut)
 
 
 def _summary(found: VolumeCorrection) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_what_changed_is_done_again_and_the_rest_is_not(study, tmp_path, correct
 
 
 @pytest.mark.parametrize(
-    "options", [("--fidelity", 0.5), ("--guidance", 0.5), ("--slice-axis", 0), ("--phase-encode-axis", 2)], ids=str
+    "options", [("--fidelity", 0.5), ("--guidance", 0.5), ("--slice-axis", 2), ("--phase-encode-axis", 2)], ids=str
 )
 def test_other_settings_are_other_results(study, tmp_path, correct, capsys, options):
     out = tmp_path / "out"
@@ -289,3 +289,18 @@ def test_the_header_says_the_phase_encode_axis_unless_it_has_one_voxel(num_slice
     assert correct(tmp_path / "in.nii", tmp_path / "out.nii", "--no-picture") == 0
     record = records(tmp_path)["in.nii"]
     assert (record["phase_encode_axis"], record["slice_axis"]) == axes
+
+
+def test_slices_too_small_to_see_anything_in_are_refused(study, tmp_path, correct, capsys):
+    nib.save(nib.Nifti1Image(head((40, 36, 15)), np.diag([1, 2, 1, 1])), study / "thin.nii")
+    nib.save(nib.Nifti1Image(head((15, 16, 15)), np.eye(4)), study / "tiny.nii")
+    assert correct(study, tmp_path / "out", "--no-picture") == 1
+    said = capsys.readouterr()
+    assert "3 corrected, 0 done before, 2 failed" in said.out
+    found = {name: record["error"] for name, record in records(tmp_path / "out").items() if "error" in record}
+    allowed = "pixels; allowed are 16 or more along each side. Give"
+    thin = f"shape (40, 36, 15) cut across axis 1 gives slices of 40 x 15 {allowed} --slice-axis 2."
+    assert thin in found["thin.nii"]
+    assert f"slices of 15 x 16 {allowed} a scan with larger slices." in found["tiny.nii"]
+    assert correct(study / "a.nii.gz", tmp_path / "a.nii", "--slice-axis", 0) == 1
+    assert f"a.nii.gz: shape (40, 36, 3) cut across axis 0 gives slices of 36 x 3 {allowed}" in capsys.readouterr().err

@@ -209,3 +209,13 @@ def test_a_name_with_dollars_is_drawn_as_it_is(tmp_path, correct):
     source = save_head(tmp_path / "a$b_$c.nii.gz")
     assert correct(source, tmp_path / "out.nii.gz") == 0
     assert (tmp_path / "out.png").exists()
+
+
+def test_a_scan_that_is_a_link_to_nothing_says_so(tmp_path, correct, capsys):
+    save_head(tmp_path / "study" / "a.nii.gz")
+    (tmp_path / "study" / "b.nii.gz").symlink_to(tmp_path / "not fetched")
+    assert correct(tmp_path / "study", tmp_path / "out", "--no-picture") == 1
+    said = capsys.readouterr()
+    assert "1 corrected, 0 done before, 1 failed" in said.out
+    error = records(tmp_path / "out")["b.nii.gz"]["error"]
+    assert "b.nii.gz: this link leads nowhere. Fetch what it stands for" in error
