@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -27,21 +26,15 @@ from mocodis_monai.data.manifest import (
     read_manifest,
     unpaired,
 )
-from mocodis_monai.data.manifest_names import content_of, subject_of
+from mocodis_monai.data.manifest_names import alike, content_of, plain, subject_of
+from mocodis_monai.data.manifest_splits import Shares, assign_splits
 from mocodis_monai.data.nifti_kinds import read_scanned
 from mocodis_monai.errors import InputError, NotAScanError
 
-__all__ = ["BuiltManifest", "Shares", "assign_splits", "build_manifest", "counted"]
+__all__ = ["BuiltManifest", "build_manifest", "counted"]
 
 _MOST_NAMED = 3
 _OTHER_NAMES = "by their BIDS name (no anatomical image, or no magnitude)"
-
-
-class Shares(NamedTuple):
-    """Which part of the subjects goes into a split; the rest is for training."""
-
-    validation: float
-    test: float
 
 
 class BuiltManifest(NamedTuple):
@@ -81,7 +74,8 @@ def build_manifest(
             training.
         seed: another seed gives another split.
         subject: regular expression that finds the subject in a file's name, in its first group if it has one; None
-            takes the name up to the first underscore, and leaves those that ``out`` names already as they are.
+            takes the name up to the first underscore, without words such as ``moved`` and a contrast at its end, and
+            leaves those that ``out`` names already as they are.
         progress: show a progress bar.
 
     Raises:
@@ -99,6 +93,7 @@ def build_manifest(
     for entry in entries:
         entry["subject"] = str(entry["subject"])
     known = {str(entry["subject"]): str(entry["split"]) for entry in before.values()}
+    _keep_names(entries, known)
     split = partial(assign_splits, shares=shares, seed=seed, known=known, source=str(folder))
     split(entry["subject"] for entry in entries)  # what is wrong with the shares is said before the files are read
     checksums = _checksums(files, progress, left_out)
@@ -133,6 +128,11 @@ def counted(built: BuiltManifest) -> list[str]:
             f"Warning: all {len(scans)} scans are moved ones and none is still, so that none can be trained on or "
             "compared with. Where their names mislead, correct `content` in the manifest by hand."
         )
+    for one, other, *_ in alike(scan.subject for scan in scans):
+        lines.append(
+            f"Warning: the subjects {one} and {other} look like one person, who would stand on both sides of the "
+            "split. If so, remove the manifest and build it anew, with --subject where names mislead."
+        )
     if built.num_known:
         lines.append(
             f"{built.num_known} subjects were in the manifest before and keep their split; shares and seed are for new "
@@ -144,49 +144,6 @@ def counted(built: BuiltManifest) -> list[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(built.left_out.items()))
         lines.append(f"{sum(built.left_out.values())} other NIfTI files are left out: {kinds}.")
     return [line.rstrip() for line in lines]
-
-
-def assign_splits(
-    subjects: Iterable[str], shares: Shares, seed: int = 0, known: Mapping[str, str] | None = None, source: str = ""
-) -> dict[str, str]:
-    """A split for each subject: that of ``known``, else drawn by the SHA-256 of seed and name.
-
-    The order in which subjects come does not matter. Where nothing is known, the numbers are those of the shares, but
-    for rounding, and at least one for each split with a share.
-
-    Raises:
-        InputError: the shares are below 0 or above 1 together, or there are fewer subjects than splits.
-    """
-    names, known = sorted(set(subjects)), known or {}
-    wanted = _wanted(len(names), shares, source)
-    splits = {name: known[name] for name in names if name in known}
-    have = Counter(splits.values())
-    for name in sorted(set(names) - set(splits), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
-        split = max(SPLITS, key=lambda split: wanted[split] - have[split])
-        splits[name] = split
-        have[split] += 1
-    return splits
-
-
-def _wanted(count: int, shares: Shares, source: str) -> dict[str, int]:
-    """How many subjects each split shall have: one for each that has a share, then where most are missing."""
-    if min(shares) < 0 or sum(shares) > 1 + 1e-9:
-        raise InputError(
-            f"the shares of validation and test are {shares.validation:g} and {shares.test:g}; allowed is 0 to 1 "
-            "together. Lower one."
-        )
-    due = dict(zip(SPLITS, (count * share for share in (max(0.0, round(1 - sum(shares), 9)), *shares))))
-    wanted = {split: int(number > 0) for split, number in due.items()}
-    if sum(wanted.values()) > count:
-        splits = ", ".join(split for split in SPLITS if wanted[split])
-        raise InputError(
-            f"{source}: {count} subjects are too few for the splits {splits}, each of which wants its own. "
-            "Add subjects, or set a share (--validation, --test) to 0; if all files were taken for one subject, "
-            "say how to tell them apart (--subject)."
-        )
-    for _ in range(count - sum(wanted.values())):
-        wanted[max(SPLITS, key=lambda split: due[split] - wanted[split])] += 1
-    return wanted
 
 
 def _find(folder: Path) -> tuple[list[Path], Counter[str]]:
@@ -225,6 +182,14 @@ def _entry(file: Path, folder: Path, pattern: str | None) -> dict[str, Any]:
     """What the name of a file says of it."""
     subject, rest = subject_of(file, pattern)
     return {"subject": subject, **content_of(rest), "path": _relative(file, folder)}
+
+
+def _keep_names(entries: Iterable[dict[str, Any]], known: Iterable[str]) -> None:
+    """A person whom an earlier manifest calls ``p0-T1`` keeps that name in new files too."""
+    earlier = {plain(name): name for name in known}
+    for entry in entries:
+        if entry["subject"] not in known:
+            entry["subject"] = earlier.get(plain(entry["subject"]), entry["subject"])
 
 
 def _checksums(files: list[Path], progress: bool, left_out: Counter[str]) -> list[str | None]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from mocodis_monai.data.files import stem
 from mocodis_monai.data.manifest import MOVED, STILL
 from mocodis_monai.errors import InputError
 
-__all__ = ["content_of", "subject_of"]
+__all__ = ["alike", "content_of", "plain", "subject_of"]
 
 _WORD = r"(?:head)?(?:moved|moving|motion)\d*"
 _BEHIND = r"[-_.]*(?:free|corrected|correction)"
@@ -18,6 +20,8 @@ _STILL = re.compile(
     rf"(?<![^-_.])(?:still\d*|(?:no|not|non|without)[-_.]*{_WORD}(?:{_BEHIND})?|{_WORD}{_BEHIND})(?![^-_.])",
     re.IGNORECASE,
 )
+_GLUED = re.compile(r"(?<=\d)(?:still|moved|moving)\d*(?![^-_.])", re.IGNORECASE)
+_CONTRAST = re.compile(r"[-.](?:(?:T[12]|PD)w?|T2starw?|T1(?:c|ce|gd)|FLAIR|SWI|MRA|DWI|MPRAGE)$", re.IGNORECASE)
 
 
 def content_of(rest: str) -> dict[str, str]:
@@ -34,15 +38,17 @@ def content_of(rest: str) -> dict[str, str]:
 
 
 def subject_of(file: Path, pattern: str | None) -> tuple[str, str]:
-    """The subject, and the rest of the name; ``pattern`` None takes the name up to the first underscore.
+    """The subject, and the rest of the name.
+
+    ``pattern`` None takes the name up to the first underscore, without words of content (``p0-moved``) and without a
+    contrast at its end (``p0-T1``): these go to the rest.
 
     Raises:
         InputError: the pattern is none, or finds nothing.
     """
     name = stem(file)
     if pattern is None:
-        subject, _, rest = name.partition("_")
-        return subject or name, rest
+        return _parted(name)
     try:
         found = re.search(pattern, name)
     except re.error as error:
@@ -51,3 +57,47 @@ def subject_of(file: Path, pattern: str | None) -> tuple[str, str]:
     if found is None or not subject:
         raise InputError(f"{file}: --subject {pattern!r} finds no subject in this name. Correct it, or move the file.")
     return subject, f"{name[: found.start()]}_{name[found.end() :]}"
+
+
+def plain(subject: str) -> str:
+    """A subject's name without words of content and without a contrast at its end."""
+    return _parted(subject)[0]
+
+
+def alike(subjects: Iterable[str]) -> list[list[str]]:
+    """Subjects that differ by words of content or by a contrast alone: most likely one person each."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for subject in sorted(set(subjects)):
+        found[plain(subject)].append(subject)
+    return [names for names in found.values() if len(names) > 1]
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """The subject that stands first in a name, and the rest."""
+    first, _, rest = name.partition("_")
+    if not first:
+        return name, rest
+    kept, cut = list(first), []
+    label = re.match(r"sub-[^-_.]+", first)  # as BIDS writes it; any word may be one
+    start = label.end() if label else 0
+    for word in _words(name):
+        begin, end = max(word[0], start), min(word[1], len(first))
+        if begin < end:
+            kept[begin:end] = "\0" * (end - begin)
+            cut.append(first[begin:end])
+    subject = re.sub(r"^[-.]*\0[-.\0]*|[-.\0]*\0[-.]*$", "", "".join(kept))
+    subject = re.sub(r"[-.]*\0[-.\0]*", "-", subject)
+    contrast = _CONTRAST.search(subject, start)
+    if contrast and contrast.start() > 0:
+        subject, cut = subject[: contrast.start()], [*cut, contrast.group()[1:]]
+    if subject:
+        return subject, "_".join([*cut, rest] if rest else cut)
+    # Nothing but such words: a number tells people apart; without one it is no name, and says the content.
+    return first, rest if re.search(r"\d", first) else name
+
+
+def _words(name: str) -> list[tuple[int, int]]:
+    """Where the words of content stand in a name; a denied one is one with what denies it."""
+    undenied = _STILL.sub(lambda found: "\0" * len(found.group()), name)
+    of_all = [*_STILL.finditer(name), *_MOVED.finditer(undenied), *_GLUED.finditer(name)]
+    return sorted(found.span() for found in of_all)

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from mocodis_monai import cli
 from mocodis_monai.data.manifest import SPLITS, read_manifest, volumes_of
-from mocodis_monai.data.manifest_build import Shares, assign_splits, build_manifest
+from mocodis_monai.data.manifest_build import build_manifest
+from mocodis_monai.data.manifest_splits import Shares, assign_splits
 from mocodis_monai.errors import InputError
 from mocodis_monai.evaluation import read_scans
 

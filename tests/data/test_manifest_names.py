@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from mocodis_monai.data.manifest import read_manifest
-from mocodis_monai.data.manifest_build import BuiltManifest, counted
-from mocodis_monai.data.manifest_names import content_of
+from mocodis_monai.data.manifest_build import BuiltManifest, build_manifest, counted
+from mocodis_monai.data.manifest_names import content_of, subject_of
 
 DENIED = [
     *("no_motion", "no-motion", "No_Motion", "without_motion", "not_moved", "non.moving", "no_motion2", "nomotion"),
@@ -40,3 +43,59 @@ def test_moved_scans_without_a_still_one_are_warned_of(contents, tmp_path):
     said = counted(BuiltManifest(read_manifest(tmp_path / "m.json"), 0, 0, {}))
     warned = [line for line in said if "all 2 scans are moved ones and none is still" in line]
     assert len(warned) == ("still" not in contents)
+
+
+SUBJECTS = {
+    **dict.fromkeys(["p0-moved", "p0-moved_T1", "p0.motion", "p0moved", "moved-p0_T1"], ("p0", "moved")),
+    **dict.fromkeys(["p0-still", "p0_T1", "p0-no-motion", "p0-motion_corrected", "p0-motion-free_T1"], ("p0", "still")),
+    "p0-moved-T1": ("p0", "moved"),
+    "a-moved-b": ("a-b", "moved"),
+    "IXI002-Guys-T1": ("IXI002-Guys", "still"),
+    "IXI002-Guys-FLAIR_moved": ("IXI002-Guys", "moved"),
+    # As ever.
+    "sub-moved_T1w": ("sub-moved", "still"),
+    "sub-motion01_acq-motion_T1w": ("sub-motion01", "moved"),
+    "sub-T1_T2w": ("sub-T1", "still"),
+    "emotion-1_T1": ("emotion-1", "still"),
+    "motion01_T1": ("motion01", "still"),
+    "s1.2-a_motion": ("s1.2-a", "moved"),
+    "T1_moved": ("T1", "moved"),
+    "moved": ("moved", "moved"),
+}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_words_of_content_and_contrast_are_no_part_of_the_subject(name):
+    subject, rest = subject_of(Path(f"{name}.nii.gz"), None)
+    found = content_of(rest)
+    assert (subject, found["content"]) == SUBJECTS[name]
+    if subject.startswith(("p0", "IXI")) and "T1" in name:
+        assert found["contrast"] == "T1"
+
+
+def scan(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        values = np.random.default_rng(list(name.encode())).random((4, 5, 3), np.float32)
+        nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
+    return folder
+
+
+def test_scans_named_without_an_underscore_are_pairs_of_one_person(tmp_path):
+    folder = scan(tmp_path / "s", *(f"p{k}-{word}" for k in range(6) for word in ("moved", "still")))
+    scans = build_manifest(folder, tmp_path / "m.json").manifest.scans
+    assert {(s.subject, s.content) for s in scans} == {(f"p{k}", word) for k in range(6) for word in ("moved", "still")}
+
+
+def test_who_is_called_by_a_contrast_already_keeps_name_and_side_and_two_names_are_warned_of(tmp_path):
+    out, folder = tmp_path / "m.json", scan(tmp_path / "s", *(f"p{k}-T1" for k in range(6)))
+    build_manifest(folder, out, subject=".+")
+    before = {s.subject: s.split for s in read_manifest(out).scans}
+    assert "p0-T1" in before
+    scan(folder, "p0-T2", "p1-T1_moved")
+    built = build_manifest(folder, out)
+    assert {s.subject: s.split for s in built.manifest.scans} == before
+    assert not any("one person" in line for line in counted(built))
+    out.unlink()
+    said = counted(build_manifest(folder, out, subject=".+"))
+    assert any("the subjects p0-T1 and p0-T2 look like one person" in line and "--subject" in line for line in said)
