@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -45,12 +46,14 @@ class BuiltManifest(NamedTuple):
         num_known: subjects that the file named before, and that kept their split.
         num_away: files that it named before and that are not there now.
         left_out: how many NIfTI files of the folder are no scans, by kind.
+        renamed: files that it named before, and what they are called now.
     """
 
     manifest: Manifest
     num_known: int
     num_away: int
     left_out: dict[str, int]
+    renamed: Mapping[str, str] = MappingProxyType({})
 
 
 def build_manifest(
@@ -65,7 +68,8 @@ def build_manifest(
     """Write the manifest of a flat folder of NIfTI files, or of the ``anat`` folders of a BIDS tree.
 
     What ``out`` says already of a file stays, but for its sha256: a subject never changes its split. Files that are
-    not there now are kept apart in ``out``, under ``away``, for when they come back.
+    not there now are kept apart in ``out``, under ``away``, for when they come back, or until another file has their
+    content: then that is the same scan under a new name.
 
     Args:
         folder: the scans; nothing in it is changed.
@@ -98,18 +102,19 @@ def build_manifest(
     split(entry["subject"] for entry in entries)  # what is wrong with the shares is said before the files are read
     checksums = _checksums(files, progress, left_out)
     entries = [entry | {"sha256": checksum} for entry, checksum in zip(entries, checksums) if checksum]
+    renamed = _keep_renamed(entries, before)
     splits = split(entry["subject"] for entry in entries)
     for entry in entries:
         entry["split"] = splits[entry["subject"]]
     check_sides(out, [_scan_of(entry, folder) for entry in entries])
-    here = {entry["path"] for entry in entries}
+    here = {entry["path"] for entry in entries} | renamed.keys()
     away = [{**entry, "split": known[str(entry["subject"])]} for path, entry in before.items() if path not in here]
     content = {**_head(out, folder), "files": sorted(entries, key=lambda entry: entry["path"])}
     if away:
         content["away"] = sorted(away, key=lambda entry: entry["path"])
     with staged(out) as (temporary,):
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), len(away), dict(left_out))
+    return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), len(away), dict(left_out), renamed)
 
 
 def counted(built: BuiltManifest) -> list[str]:
@@ -137,6 +142,12 @@ def counted(built: BuiltManifest) -> list[str]:
         lines.append(
             f"{built.num_known} subjects were in the manifest before and keep their split; shares and seed are for new "
             "ones only."
+        )
+    if built.renamed:
+        old, new = min(built.renamed.items())
+        lines.append(
+            f"{len(built.renamed)} files have another name than in the manifest before, such as {old}, now {new}; they "
+            "keep what it said of them."
         )
     if built.num_away:
         lines.append(f"{built.num_away} files of the manifest before are not there now; it keeps what it said of them.")
@@ -190,6 +201,30 @@ def _keep_names(entries: Iterable[dict[str, Any]], known: Iterable[str]) -> None
     for entry in entries:
         if entry["subject"] not in known:
             entry["subject"] = earlier.get(plain(entry["subject"]), entry["subject"])
+
+
+def _keep_renamed(entries: list[dict[str, Any]], before: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Give files with the content of one that is gone what was said of it; new names by old ones.
+
+    Further new files whose names tell the same new subject are of that person, too.
+    """
+    now = {entry["path"]: entry["sha256"] for entry in entries}
+    gone = {known.get("sha256"): known for path, known in before.items() if now.get(path) != known.get("sha256")}
+    gone.pop(None, None)  # nothing is known of it
+    renamed: dict[str, str] = {}
+    persons: dict[str, set[str]] = {}
+    for entry in entries:
+        old, is_new = gone.get(entry["sha256"]), entry["path"] not in before
+        if old is not None and (is_new or before[entry["path"]].get("sha256")):
+            if is_new:
+                persons.setdefault(entry["subject"], set()).add(str(old["subject"]))
+            renamed.setdefault(str(old["path"]), entry["path"])
+            entry.update({**old, "subject": str(old["subject"]), "path": entry["path"], "sha256": entry["sha256"]})
+    for entry in entries:
+        found = persons.get(entry["subject"], set())
+        if entry["path"] not in before and entry["sha256"] not in gone and len(found) == 1:
+            (entry["subject"],) = found
+    return renamed
 
 
 def _checksums(files: list[Path], progress: bool, left_out: Counter[str]) -> list[str | None]:

@@ -52,3 +52,42 @@ def test_subjects_corrected_by_hand_stay_without_a_pattern_and_with_one_that_agr
     assert counted(built)[-1] == (
         "4 subjects were in the manifest before and keep their split; shares and seed are for new ones only."
     )
+
+
+def test_files_that_are_renamed_keep_subject_and_split_and_new_scans_of_theirs_follow(tmp_path):
+    folder, out = scans(tmp_path / "scans", *(f"p{number}_T1" for number in range(9))), tmp_path / "own.json"
+    before = {scan.sha256: scan[:3] for scan in build_manifest(folder, out).manifest.scans}
+    for number in range(8):
+        (folder / f"p{number}_T1.nii.gz").rename(folder / f"anon{9 - number}_T1.nii.gz")
+    (folder / "p8_T1.nii.gz").rename(tmp_path / "p8_T1.nii.gz")
+    scans(folder, "anon9_T2")
+    built = build_manifest(folder, out, seed=5)
+    subjects = {scan.path.name: scan.subject for scan in built.manifest.scans}
+    assert all(before[scan.sha256] == scan[:3] for scan in built.manifest.scans if "T1" in scan.name)
+    assert subjects["anon9_T2.nii.gz"] == subjects["anon9_T1.nii.gz"] == "p0"
+    assert len(built.renamed) == 8 and built.renamed["p0_T1.nii.gz"] == "anon9_T1.nii.gz" and built.num_away == 1
+    (said,) = (line for line in counted(built) if "another name" in line)
+    assert said.startswith("8 files") and "such as p0_T1.nii.gz, now anon9_T1.nii.gz" in said
+    (tmp_path / "p8_T1.nii.gz").rename(folder / "anon1_T1.nii.gz")  # from `away`
+    built = build_manifest(folder, out, seed=5)
+    assert built.renamed == {"p8_T1.nii.gz": "anon1_T1.nii.gz"} and built.num_away == 0
+    assert all(before[scan.sha256] == scan[:3] for scan in built.manifest.scans if "T1" in scan.name)
+
+
+def test_a_copy_of_a_file_that_is_still_there_is_no_renamed_one(tmp_path):
+    folder, out = scans(tmp_path / "scans", *PEOPLE), tmp_path / "own.json"
+    build_manifest(folder, out)
+    (folder / "x_T1.nii.gz").write_bytes((folder / "v1_p0_T1.nii.gz").read_bytes())
+    with pytest.raises(InputError, match="hold the same"):
+        build_manifest(folder, out)
+
+
+def test_files_that_take_each_others_names_are_known_by_their_content(tmp_path):
+    folder, out = scans(tmp_path / "scans", *(f"p{number}_T1" for number in range(9))), tmp_path / "own.json"
+    before = {scan.sha256: scan[:3] for scan in build_manifest(folder, out).manifest.scans}
+    (folder / "p0_T1.nii.gz").unlink()
+    for number in range(1, 9):
+        (folder / f"p{number}_T1.nii.gz").rename(folder / f"p{number - 1}_T1.nii.gz")
+    built = build_manifest(folder, out)
+    assert len(built.renamed) == 8 and built.num_away == 0
+    assert all(before[scan.sha256] == scan[:3] for scan in built.manifest.scans)
