@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -58,8 +59,8 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Raises:
         InputError: it cannot be read, an entry lacks something, holds what is not allowed or stands there twice, the
-            region holds a vertical bar, a subject, a file or a sha256 is in two splits, or a sha256 is of two
-            subjects.
+            region holds a vertical bar, a subject, a file or a sha256 is in two splits, or a file or a
+            sha256 is of two subjects.
     """
     path = Path(path)
     content = _read_json(path)
@@ -67,7 +68,11 @@ def read_manifest(path: str | Path) -> Manifest:
     scans = [_scan(path, root, number, {**content, **entry}) for number, entry in enumerate(content["files"])]
     check_sides(path, scans)
     # A still scan may serve two sessions.
-    keys = [(scan.subject, scan.path) if scan.content == MOVED else scan for scan in scans]
+    files = [Path(os.path.realpath(scan.path)) for scan in scans]  # one may be spelled in several ways
+    keys = [
+        (scan.subject, file) if scan.content == MOVED else scan._replace(path=file, name="")
+        for scan, file in zip(scans, files, strict=True)
+    ]
     count = Counter(keys)
     twice = next((scan for scan, key in zip(scans, keys, strict=True) if count[key] > 1), None)
     if twice is not None:
@@ -82,11 +87,12 @@ def check_sides(path: Path, scans: Sequence[ManifestEntry]) -> None:
     """Refuse what would let a network see in training what it is tested on, or count one scan as two people.
 
     Raises:
-        InputError: a subject, a file or the content of a file is in two splits, or the content is of two subjects.
+        InputError: a subject, a file or the content of a file is in two splits, or one of the latter two is of two
+            subjects. A file is the same through a link and however its path is written.
     """
     first: dict[tuple[str, str], ManifestEntry] = {}
     for scan in scans:
-        keys = {"subject": scan.subject, "file": str(scan.path), "sha256": scan.sha256}
+        keys = {"subject": scan.subject, "file": os.path.realpath(scan.path), "sha256": scan.sha256}
         for what, value in keys.items():
             other = first.setdefault((what, value), scan) if value else scan
             if other.split != scan.split:
@@ -94,7 +100,7 @@ def check_sides(path: Path, scans: Sequence[ManifestEntry]) -> None:
                     f"{path}: {_shared(what, other, scan)} in the splits {other.split} and {scan.split}. A subject may "
                     "be in one only: correct `split`, or remove one of them."
                 )
-            if what == "sha256" and other.subject != scan.subject:
+            if what != "subject" and other.subject != scan.subject:
                 raise InputError(
                     f"{path}: {_shared(what, other, scan)} of the two subjects {other.subject} and {scan.subject} in "
                     f"the split {scan.split}. A scan may be of one only: correct `subject`, or remove one of them."
@@ -105,9 +111,13 @@ def _shared(what: str, other: ManifestEntry, scan: ManifestEntry) -> str:
     """What two entries share that may be on one side only, in words."""
     return {
         "subject": f"subject {scan.subject} is",
-        "file": f"the file {scan.path.name} is",
+        "file": f"the file {scan.path.name}{_also(other, scan)} is",
         "sha256": f"{other.path.name} of {other.subject} and {scan.path.name} of {scan.subject} hold the same, and are",
     }[what]
+
+
+def _also(other: ManifestEntry, scan: ManifestEntry) -> str:
+    return "" if other.name == scan.name else f" (written {other.name} and {scan.name})"
 
 
 def unpaired(scans: Sequence[ManifestEntry]) -> list[str]:
@@ -151,7 +161,9 @@ def check_files(manifest: Manifest, scans: Sequence[ManifestEntry], progress: bo
 
 
 def volumes_of(manifest: str | Path, split: str, progress: bool = True) -> list[str]:
-    """Paths of the still scans of a split, checked: what a training draws its planes from.
+    """Paths of the still scans of a split, checked, each once: what a training draws its planes from.
+
+    They are absolute and the same from whichever folder the manifest is named.
 
     Raises:
         InputError: the manifest is unfit (see :func:`read_manifest`, :func:`check_files`) or has no such scan.
@@ -164,7 +176,9 @@ def volumes_of(manifest: str | Path, split: str, progress: bool = True) -> list[
             "share of them in that split."
         )
     check_files(read, scans, progress)
-    return [str(scan.path) for scan in scans]
+    # The folder's links are followed, so that ".." is right behind one; the file's own are not: its name counts.
+    found = {os.path.realpath(scan.path): Path(os.path.realpath(scan.path.parent), scan.path.name) for scan in scans}
+    return list(map(str, found.values()))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
