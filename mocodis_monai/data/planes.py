@@ -22,7 +22,7 @@ WARP_SHARE = 0.035
 """Standard deviation of the warp's displacement as a share of the plane's size: about 6 pixels of 160."""
 WARP_KNOTS = (3, 7)
 THICK = 2.5
-"""Volumes whose voxels are longer than wide by more than this give their own slices: other planes would be blurred."""
+"""Volumes whose voxels are longer than wide by this factor or more give their own slices: others would be blurred."""
 FIELD_PX = 256
 """Wider fields are sampled coarser, as if they had so many pixels: a small plane would show no more than a corner."""
 MIN_FOREGROUND = 0.15
@@ -63,8 +63,14 @@ def random_plane(
             return plane
     raise InputError(
         f"{path}: {_TRIES} random planes of {size[0]} x {size[1]} pixels had under {min_foreground:.0%} foreground. "
-        "Ask for smaller ones (--image_size 96, say), or leave the scan out."
+        f"{_what_to_do(size)}"
     )
+
+
+def _what_to_do(size: tuple[int, int]) -> str:
+    smaller = min(96, (min(size) - 1) // 16 * 16)  # training wants multiples of 16
+    asked = f"Ask for smaller ones (--image_size {smaller}, say), or leave" if smaller > 0 else "Leave"
+    return f"{asked} the scan out."
 
 
 @lru_cache(maxsize=8)
@@ -76,7 +82,7 @@ def _draw_points(
     shape: tuple[int, ...], spacing_mm: tuple[float, float, float], size: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
     """Voxel coordinates (3, H, W) of a random plane's pixels."""
-    across, thick = int(rng.integers(3)), max(spacing_mm) > THICK * min(spacing_mm)
+    across, thick = int(rng.integers(3)), max(spacing_mm) >= THICK * min(spacing_mm)
     if thick:
         across = spacing_mm.index(max(spacing_mm))
     rows, columns = (axis for axis in range(3) if axis != across)

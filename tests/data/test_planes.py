@@ -86,10 +86,11 @@ def test_the_same_object_in_finer_voxels_is_shown_as_large_once_it_is_wide():
     assert width_mm((128, 128, 128), (0.5, 0.5, 0.5)) == pytest.approx(at_256 / 2, rel=0.1)
 
 
-def test_a_stack_of_thick_slices_gives_its_own_slices(tmp_path):
+@pytest.mark.parametrize(("pixel_mm", "thick_mm"), [(1, 6), (2, 5)])
+def test_a_stack_of_thick_slices_gives_its_own_slices(tmp_path, pixel_mm, thick_mm):
     """Each slice holds its own number all over, so a plane of any other cut, or between two, would mix numbers."""
     numbers = np.broadcast_to(np.arange(1, 7, dtype=np.float32), (40, 44, 6))
-    nib.save(nib.Nifti1Image(numbers, np.diag([1, 1, 6, 1])), tmp_path / "stack.nii")
+    nib.save(nib.Nifti1Image(numbers, np.diag([pixel_mm, pixel_mm, thick_mm, 1])), tmp_path / "stack.nii")
     seen = set()
     for seed in range(12):
         middle = random_plane(tmp_path / "stack.nii", seed, (24, 24))[8:-8, 8:-8]
@@ -101,3 +102,17 @@ def test_a_stack_of_thick_slices_gives_its_own_slices(tmp_path):
 def test_an_object_too_small_for_the_planes_is_named_with_what_to_do(path):
     with pytest.raises(InputError, match=r"blob.nii.gz: .* 400 x 400 pixels had under 15% .*--image_size 96"):
         random_plane(path, 0, (400, 400))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((96, 96), "Ask for smaller ones (--image_size 80, say), or leave the scan out."),
+        ((40, 32), "Ask for smaller ones (--image_size 16, say), or leave the scan out."),
+        ((16, 16), "foreground. Leave the scan out."),
+    ],
+)
+def test_only_smaller_planes_are_advised(path, size, said):
+    with pytest.raises(InputError) as refused:
+        random_plane(path, 0, size, min_foreground=1.1)
+    assert str(refused.value).endswith(said)
