@@ -81,10 +81,10 @@ def stem(path: str | Path) -> str:
     return next((name[: -len(e)] for e in EXTENSIONS if name.lower().endswith(e)), Path(name).stem)
 
 
-def sha256_of(files: Iterable[str | Path]) -> str:
+def sha256_of(files: Iterable[str | Path] | str | Path) -> str:
     """SHA-256 of the contents of one file; of several, in their order, SHA-256 of their names and checksums."""
     digests = []
-    for file in map(Path, files):
+    for file in map(Path, [files] if isinstance(files, str | Path) else files):
         whole = hashlib.sha256()
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):

@@ -10,7 +10,7 @@ A record of training twins holds two sources, ``image`` and ``partner``, and a `
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,12 +21,13 @@ from mocodis_monai.data.planes import MIN_FOREGROUND
 from mocodis_monai.data.slices import read_canonical
 
 Record = dict[str, Any]
+_Name = TypeVar("_Name", str, str | Path)
 
 
 def phantom_records(
     num_images: int,
     first_seed: int = 0,
-    regions: Sequence[str] = REGIONS,
+    regions: Sequence[str] | str = REGIONS,
     size: Sequence[int] = (128, 128),
 ) -> list[Record]:
     """Phantoms of the seeds ``first_seed`` to ``first_seed + num_images - 1``, the regions in turn.
@@ -36,7 +37,7 @@ def phantom_records(
     Raises:
         ValueError: a region that is not in ``REGIONS``, or none.
     """
-    _check_regions(regions)
+    regions = _check_regions(_listed(regions))
     records = []
     for k, seed in enumerate(range(first_seed, first_seed + num_images)):
         region = regions[k % len(regions)]
@@ -77,7 +78,7 @@ def slice_records(
 
 
 def plane_records(
-    volumes: Sequence[str | Path],
+    volumes: Sequence[str | Path] | str | Path,
     num_images: int,
     first_seed: int = 0,
     size: Sequence[int] = (128, 128),
@@ -90,6 +91,7 @@ def plane_records(
     Raises:
         ValueError: there are no volumes.
     """
+    volumes = _listed(volumes)
     if not volumes:
         raise ValueError("volumes is empty. Name at least one.")
     records = []
@@ -103,9 +105,9 @@ def plane_records(
 def twin_records(
     num_records: int,
     first_seed: int = 0,
-    regions: Sequence[str] = REGIONS,
+    regions: Sequence[str] | str = REGIONS,
     size: Sequence[int] = (128, 128),
-    volumes: Sequence[str | Path] = (),
+    volumes: Sequence[str | Path] | str | Path = (),
     volume_share: float = 0.0,
     volume_block: int | None = None,
     min_foreground: float = MIN_FOREGROUND,
@@ -120,7 +122,7 @@ def twin_records(
     Raises:
         ValueError: a region that is not in ``REGIONS``, or none; a share of no volumes.
     """
-    _check_regions(regions)
+    regions, volumes = _check_regions(_listed(regions)), _listed(volumes)
     if volume_share > 0 and not volumes:
         raise ValueError(f"volume_share is {volume_share} and volumes is empty. Name volumes, or set it to 0.")
     records, plane = [], {"kind": "plane", "min_foreground": min_foreground}
@@ -150,7 +152,13 @@ def spread_off_ends(records: Sequence[Record], count: int) -> list[Record]:
     return [records[place] for place in dict.fromkeys(map(int, places))]
 
 
-def _check_regions(regions: Sequence[str]) -> None:
+def _listed(names: Sequence[_Name] | _Name) -> Sequence[_Name]:
+    """A name alone is a list of one: the command line gives ``--volumes a.nii.gz`` as a text."""
+    return [names] if isinstance(names, str | Path) else names
+
+
+def _check_regions(regions: Sequence[str]) -> Sequence[str]:
     unknown = sorted(set(regions) - set(REGIONS))
     if unknown or not regions:
         raise ValueError(f"regions is {list(regions)}; allowed are {list(REGIONS)}. Pass at least one.")
+    return regions

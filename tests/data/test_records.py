@@ -4,8 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from mocodis_monai.data.files import sha256_of
 from mocodis_monai.data.phantom import REGIONS
-from mocodis_monai.data.records import phantom_records, slice_records, spread_off_ends, twin_records
+from mocodis_monai.data.records import phantom_records, plane_records, slice_records, spread_off_ends, twin_records
 from mocodis_monai.data.slices import read_canonical, read_slice
 
 
@@ -87,3 +88,16 @@ def test_twins_of_no_volume_are_refused():
 )
 def test_slices_are_spread_evenly_off_the_ends_and_come_once(there, wanted, places):
     assert spread_off_ends([{"index": place} for place in range(there)], wanted) == [{"index": k} for k in places]
+
+
+def test_a_name_alone_is_a_list_of_one(volume_path):
+    path = volume_path[0]
+    for name in (str(path), path):
+        assert plane_records(name, 3) == plane_records([name], 3)
+        assert sha256_of(name) == sha256_of([name])
+        assert twin_records(3, regions="knee", volumes=name, volume_share=0.5) == twin_records(
+            3, regions=["knee"], volumes=[name], volume_share=0.5
+        )
+    assert phantom_records(2, regions="knee") == phantom_records(2, regions=["knee"])
+    with pytest.raises(ValueError, match=r"regions is \['foot'\]"):
+        phantom_records(1, regions="foot")
