@@ -24,4 +24,5 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
     world = np.einsum("ij,jxyz->ixyz", turned, positions(affine, shape)) + np.reshape(CARRIED_MM, (3, 1, 1, 1))
     still = write(folder / "still.nii.gz", 1.7 * head(world), affine)
     (folder / "again.nii.gz").write_bytes(still.read_bytes())
+    (folder / "alone.nii.gz").write_bytes(moved.read_bytes())
     return moved, still

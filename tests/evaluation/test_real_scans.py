@@ -99,7 +99,7 @@ def manifest(pair: tuple[Path, Path], folder: Path, **changes) -> Path:
     files = [
         {"subject": "one", "content": "moved", "path": moved.name},
         {"subject": "one", "content": "still", "path": still.name},
-        {"subject": "two", "content": "moved", "path": moved.name},
+        {"subject": "two", "content": "moved", "path": "alone.nii.gz"},
     ]
     content = {"name": "a study", "region": "head", "split": "test", "root": str(moved.parent), "files": files}
     path = folder / "study.json"
@@ -131,20 +131,20 @@ def test_a_pair_that_cannot_be_registered_is_left_out_and_named(pair, tmp_path, 
     blob = np.zeros(SHAPE)
     blob[0, 0, 0] = 1.0
     write(tmp_path / "blob.nii.gz", blob)
-    for path in pair:
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("moved.nii.gz", "still.nii.gz", "alone.nii.gz"):
+        (tmp_path / name).write_bytes((pair[0].parent / name).read_bytes())
     files = [
         {"subject": subject, "content": content, "path": f"{name}.nii.gz"}
-        for subject, still in (("one", "still"), ("two", "blob"))
-        for content, name in (("moved", "moved"), ("still", still))
+        for subject, *names in (("one", "moved", "still"), ("two", "alone", "blob"))
+        for content, name in zip(("moved", "still"), names, strict=True)
     ]
     torch.save(small_corrector().state_dict(), tmp_path / "small.pt")
     small = {"weights": tmp_path / "small.pt", "network": small_corrector()}
     found = table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files), **small)
     assert {row.subject for row in found.rows} == {"one"}
-    assert found.about["left_out"] == ["two moved.nii.gz"]
-    assert "blob.nii.gz: registered to moved.nii.gz it covers 0% of what that shows" in caplog.text
-    assert "could not be read or registered: two moved.nii.gz" in save_evaluation(found, tmp_path).report.read_text()
+    assert found.about["left_out"] == ["two alone.nii.gz"]
+    assert "blob.nii.gz: registered to alone.nii.gz it covers 0% of what that shows" in caplog.text
+    assert "could not be read or registered: two alone.nii.gz" in save_evaluation(found, tmp_path).report.read_text()
     with pytest.raises(InputError, match=r"no scan could be measured of head \| real \| pairs"):
         table.evaluate(manifest=manifest(pair, tmp_path, root=".", files=files[2:]), **small)
 
@@ -172,10 +172,11 @@ def test_one_pair_is_in_memory_at_a_time_and_corrected_once(pair, tmp_path):
             order.append(f"read {case.name}")
             yield case
 
-    files = [{"subject": name, "content": "moved", "path": pair[0].name} for name in ("one", "two")]
+    named = {"one": "moved.nii.gz", "two": "alone.nii.gz"}
+    files = [{"subject": subject, "content": "moved", "path": path} for subject, path in named.items()]
     scans = read_scans(manifest(pair, tmp_path, files=files)).real
     evaluate_cells([(cell, cases(found)) for cell, found in cells_of_scans(scans)], [Noting()])
-    assert order == [f"{what} {name} moved.nii.gz" for name in ("one", "two") for what in ("read", "correct")]
+    assert order == [f"{what} {subject} {path}" for subject, path in named.items() for what in ("read", "correct")]
 
 
 def test_a_scan_is_cut_as_the_command_cuts_it(pair, tmp_path):

@@ -134,7 +134,7 @@ UNFIT = {
     "text": Unfit("s.nii", put(b"hello " * 200), "not a NIfTI image"),
     "text, compressed": Unfit("s.nii.gz", put(lambda: gzip.compress(b"hello " * 200)), "not a NIfTI image"),
     "not compressed by its name": Unfit("s.nii.gz", put(raw), "not a NIfTI image"),
-    "compressed against its name": Unfit("s.nii", put(lambda: gzip.compress(raw())), "not a NIfTI image"),
+    "compressed against its name": Unfit("s.nii", put(lambda: gzip.compress(raw())), "Rename it to .nii.gz"),
     "a zip archive": Unfit("s.nii.gz", put(zipped), "not a NIfTI image"),
     "a PNG": Unfit("s.nii", put(b"\x89PNG\r\n\x1a\n" + bytes(600)), "not a NIfTI image"),
     "bzip2": Unfit("s.nii.bz2", put(lambda: bz2.compress(bytes(raw()))), "does not end in .nii"),

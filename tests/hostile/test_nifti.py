@@ -136,7 +136,7 @@ SOUND = {
     "a fourth axis of one": lambda data: nib.Nifti1Image(data[..., None], np.eye(4)),
     "NIfTI-2": lambda data: nib.Nifti2Image(data, np.eye(4)),
     "a position far away": lambda data: nib.Nifti1Image(data, far_away()),
-    "a few voxels": lambda data: nib.Nifti1Image(data[18:22, 16:19, :2], np.eye(4)),
+    "a few voxels": lambda data: nib.Nifti1Image(data[12:28, 10:26, :2], np.eye(4)),
 }
 
 

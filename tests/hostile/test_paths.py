@@ -107,7 +107,7 @@ def test_scans_behind_links_are_corrected_and_a_link_to_nothing_is_said(tmp_path
     assert correct(study, tmp_path / "out", "--no-picture") == 1
     found = {name: record["status"] for name, record in records(tmp_path / "out").items()}
     assert found == {"linked/b.nii.gz": "done", "gone.nii.gz": "failed", "circle.nii.gz": "failed", "visit": "failed"}
-    assert "gone.nii.gz: cannot be read" in capsys.readouterr().out
+    assert "gone.nii.gz: this link leads nowhere" in capsys.readouterr().out
 
 
 def test_a_slice_that_is_a_link_to_nothing_is_missed(tmp_path, correct, capsys):
