@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import ``dicom_cases`` from beside them, whatever pytest's import mode."""
+"""Lets the tests of this folder import what stands beside them, whatever pytest's import mode."""
 
 import sys
 from pathlib import Path

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
+from small_scans import scans
 
 from mocodis_monai.data.manifest_build import build_manifest, counted
 from mocodis_monai.errors import InputError
-
-
-def scans(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        values = np.random.default_rng(list(name.encode())).random((4, 5, 3), np.float32)
-        nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
-    return folder
-
 
 PEOPLE = [f"{visit}_p{number}_T1" for visit in ("v1", "v2", "v3") for number in range(3)]
 

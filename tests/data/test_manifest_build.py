@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_scans import scan
 from typer.testing import CliRunner
 
 from mocodis_monai import cli
@@ -23,14 +24,6 @@ from mocodis_monai.evaluation import read_scans
 
 NAMES = st.sets(st.text("abc0", min_size=1, max_size=4), min_size=3, max_size=40)
 SHARES = st.builds(Shares, st.floats(0.05, 0.4), st.floats(0.05, 0.4))
-
-
-def scan(path: Path, seed: int | None = None) -> Path:
-    """A small volume, another one for each name unless a seed is given."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(list(path.name.encode()) if seed is None else seed)
-    nib.save(nib.Nifti1Image(rng.random((4, 5, 3), np.float32), np.eye(4)), path)
-    return path
 
 
 def flat(folder: Path, count: int = 10) -> Path:

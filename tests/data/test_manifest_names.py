@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
+from small_scans import scans
 
 from mocodis_monai.data.manifest import read_manifest
 from mocodis_monai.data.manifest_build import BuiltManifest, build_manifest, counted
@@ -73,26 +72,18 @@ def test_words_of_content_and_contrast_are_no_part_of_the_subject(name):
         assert found["contrast"] == "T1"
 
 
-def scan(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        values = np.random.default_rng(list(name.encode())).random((4, 5, 3), np.float32)
-        nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"{name}.nii.gz")
-    return folder
-
-
 def test_scans_named_without_an_underscore_are_pairs_of_one_person(tmp_path):
-    folder = scan(tmp_path / "s", *(f"p{k}-{word}" for k in range(6) for word in ("moved", "still")))
-    scans = build_manifest(folder, tmp_path / "m.json").manifest.scans
-    assert {(s.subject, s.content) for s in scans} == {(f"p{k}", word) for k in range(6) for word in ("moved", "still")}
+    folder = scans(tmp_path / "s", *(f"p{k}-{word}" for k in range(6) for word in ("moved", "still")))
+    found = build_manifest(folder, tmp_path / "m.json").manifest.scans
+    assert {(s.subject, s.content) for s in found} == {(f"p{k}", word) for k in range(6) for word in ("moved", "still")}
 
 
 def test_who_is_called_by_a_contrast_already_keeps_name_and_side_and_two_names_are_warned_of(tmp_path):
-    out, folder = tmp_path / "m.json", scan(tmp_path / "s", *(f"p{k}-T1" for k in range(6)))
+    out, folder = tmp_path / "m.json", scans(tmp_path / "s", *(f"p{k}-T1" for k in range(6)))
     build_manifest(folder, out, subject=".+")
     before = {s.subject: s.split for s in read_manifest(out).scans}
     assert "p0-T1" in before
-    scan(folder, "p0-T2", "p1-T1_moved")
+    scans(folder, "p0-T2", "p1-T1_moved")
     built = build_manifest(folder, out)
     assert {s.subject: s.split for s in built.manifest.scans} == before
     assert not any("one person" in line for line in counted(built))
