@@ -93,15 +93,25 @@ def choose_slice_axis(
     many mm: it is cut as if the axis were unknown. So is it where the axis has a single voxel, which holds no ghost.
     """
     single = [axis for axis in range(3) if shape[axis] == 1]
-    fair = [axis for axis in range(3) if phase_encode_axis not in (None, axis) and _is_fair(shape, spacing_mm, axis)]
+    others = [axis for axis in range(3) if phase_encode_axis not in (None, axis)]
+    fair = [axis for axis in others if _is_fair(shape, spacing_mm, axis)]
+    if not fair and phase_encode_axis is not None and not _is_fair(shape, spacing_mm, phase_encode_axis):
+        # A small volume: what is no worse than a cut across the phase-encode axis is better, for it holds the ghosts.
+        least = least_side(shape, phase_encode_axis)
+        fair = [axis for axis in others if least_side(shape, axis) >= least]
     allowed = single or fair or [0, 1, 2]
     return allowed[thickest_axis(tuple(spacing_mm[axis] for axis in allowed))]
 
 
+def least_side(shape: tuple[int, ...], cut: int) -> int:
+    """Pixels along the shorter side of the slices across the axis ``cut``."""
+    return int(min(size for axis, size in enumerate(shape) if axis != cut))
+
+
 def _is_fair(shape: tuple[int, ...], spacing_mm: tuple[float, ...], cut: int) -> bool:
     """Whether slices across the axis ``cut`` are such as the network can judge."""
-    sizes, pixel = ([float(each[axis]) for axis in range(3) if axis != cut] for each in (shape, spacing_mm))
-    return min(sizes) >= FAIR_PIXELS and max(pixel) < 2.01 * min(pixel)  # affines are rounded
+    pixel = [float(size) for axis, size in enumerate(spacing_mm) if axis != cut]
+    return least_side(shape, cut) >= FAIR_PIXELS and max(pixel) < 2.01 * min(pixel)  # affines are rounded
 
 
 def slices_to_judge(images: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from mocodis_monai.data.dicom_derived import is_our_series
 from mocodis_monai.data.files import MAX_BYTES, leads_nowhere, make_output_dir, sha256_of, staged
 from mocodis_monai.data.nifti import is_our_nifti
 from mocodis_monai.errors import InputError, printable
-from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis
+from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, choose_slice_axis, least_side
 from mocodis_monai.networks import MotionCorrector
 from mocodis_monai.report import is_our_picture, save_comparison
 
@@ -175,10 +175,10 @@ class ScanCorrector:
 
     def _check_slices(self, scan: ScanFile, shape: tuple[int, ...], axis: int) -> None:
         """Refuse slices in which the network sees nothing: whatever they hold, it would find motion in them."""
-        if _least_side(shape, axis) >= LEAST_PIXELS:
+        if least_side(shape, axis) >= LEAST_PIXELS:
             return
         asked = self.settings.phase_encode_axis
-        others = [other for other in range(3) if other != asked and _least_side(shape, other) >= LEAST_PIXELS]
+        others = [other for other in range(3) if other != asked and least_side(shape, other) >= LEAST_PIXELS]
         remedy = " or ".join(f"--slice-axis {other}" for other in others) or "a scan with larger slices"
         rows, columns = (size for other, size in enumerate(shape) if other != axis)
         raise InputError(
@@ -206,11 +206,6 @@ class ScanCorrector:
 def default_picture(scan: ScanFile) -> Path:
     """The picture beside the output."""
     return scan.beside(".png")
-
-
-def _least_side(shape: tuple[int, ...], cut: int) -> int:
-    """Pixels along the shorter side of the slices across the axis ``cut``."""
-    return min(size for axis, size in enumerate(shape) if axis != cut)
 
 
 def _summary(found: VolumeCorrection) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def build_manifest(
     for entry in entries:
         entry["subject"] = str(entry["subject"])
     known = {str(entry["subject"]): str(entry["split"]) for entry in before.values()}
-    _keep_names(entries, known)
+    if subject is None:  # a pattern is the user's word
+        _keep_names(entries, known)
     split = partial(assign_splits, shares=shares, seed=seed, known=known, source=str(folder))
     split(entry["subject"] for entry in entries)  # what is wrong with the shares is said before the files are read
     checksums = _checksums(files, progress, left_out)
@@ -114,6 +115,10 @@ def build_manifest(
         content["away"] = sorted(away, key=lambda entry: entry["path"])
     with staged(out) as (temporary,):
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            read_manifest(temporary)  # what cannot be read again never takes its place
+        except InputError as error:
+            raise InputError(str(error).replace(str(temporary), str(out))) from error
     return BuiltManifest(read_manifest(out), len(known.keys() & splits.keys()), len(away), dict(left_out), renamed)
 
 
@@ -206,24 +211,28 @@ def _keep_names(entries: Iterable[dict[str, Any]], known: Iterable[str]) -> None
 def _keep_renamed(entries: list[dict[str, Any]], before: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Give files with the content of one that is gone what was said of it; new names by old ones.
 
-    Further new files whose names tell the same new subject are of that person, too.
+    Further new files whose names tell the same new subject are of that person, too. An entry notes under ``was`` the
+    path that told its subject, for a pattern to be held against.
     """
+    told = {str(entry["subject"]) for entry in before.values()}
     now = {entry["path"]: entry["sha256"] for entry in entries}
     gone = {known.get("sha256"): known for path, known in before.items() if now.get(path) != known.get("sha256")}
     gone.pop(None, None)  # nothing is known of it
     renamed: dict[str, str] = {}
-    persons: dict[str, set[str]] = {}
+    persons: dict[str, dict[str, str]] = {}
     for entry in entries:
-        old, is_new = gone.get(entry["sha256"]), entry["path"] not in before
-        if old is not None and (is_new or before[entry["path"]].get("sha256")):
-            if is_new:
-                persons.setdefault(entry["subject"], set()).add(str(old["subject"]))
-            renamed.setdefault(str(old["path"]), entry["path"])
-            entry.update({**old, "subject": str(old["subject"]), "path": entry["path"], "sha256": entry["sha256"]})
+        old, known = gone.get(entry["sha256"]), before.get(entry["path"])
+        if old is None or (known is not None and known.get("sha256", entry["sha256"]) == entry["sha256"]):
+            continue
+        if known is None and entry["subject"] not in told:
+            persons.setdefault(entry["subject"], {})[str(old["subject"])] = old.get("was", old["path"])
+        renamed.setdefault(str(old["path"]), entry["path"])
+        kept = {"subject": str(old["subject"]), "was": old.get("was", old["path"])}
+        entry.update({**old, **kept, "path": entry["path"], "sha256": entry["sha256"]})
     for entry in entries:
-        found = persons.get(entry["subject"], set())
+        found = persons.get(entry["subject"], {})
         if entry["path"] not in before and entry["sha256"] not in gone and len(found) == 1:
-            (entry["subject"],) = found
+            ((entry["subject"], entry["was"]),) = found.items()
     return renamed
 
 
@@ -276,8 +285,8 @@ def _check_subjects(
 ) -> None:
     """Refuse a pattern that tells a file another subject than the manifest does: there the file keeps its own."""
     for file in files if pattern is not None else ():
-        entry = before.get(_relative(file, folder))
-        told, _ = subject_of(file, pattern)
+        entry = before.get(_relative(file, folder), {})
+        told, _ = subject_of(Path(entry.get("was", file)), pattern)
         if entry and told != str(entry["subject"]):
             raise InputError(
                 f"{out}: {file.name} is of subject {str(entry['subject'])!r} there, of {told!r} by --subject "

@@ -21,7 +21,7 @@ _STILL = re.compile(
     re.IGNORECASE,
 )
 _GLUED = re.compile(r"(?<=\d)(?:still|moved|moving)\d*(?![^-_.])", re.IGNORECASE)
-_CONTRAST = re.compile(r"[-.](?:(?:T[12]|PD)w?|T2starw?|T1(?:c|ce|gd)|FLAIR|SWI|MRA|DWI|MPRAGE)$", re.IGNORECASE)
+_CONTRAST = re.compile(r"(?:[-.](?:(?:T[12]|PD)w?|T2starw?|T1(?:c|ce|gd)|FLAIR|SWI|MRA|DWI|MPRAGE))+$", re.IGNORECASE)
 
 
 def content_of(rest: str) -> dict[str, str]:
@@ -77,19 +77,17 @@ def _parted(name: str) -> tuple[str, str]:
     first, _, rest = name.partition("_")
     if not first:
         return name, rest
-    kept, cut = list(first), []
     label = re.match(r"sub-[^-_.]+", first)  # as BIDS writes it; any word may be one
     start = label.end() if label else 0
-    for word in _words(name):
-        begin, end = max(word[0], start), min(word[1], len(first))
-        if begin < end:
-            kept[begin:end] = "\0" * (end - begin)
-            cut.append(first[begin:end])
-    subject = re.sub(r"^[-.]*\0[-.\0]*|[-.\0]*\0[-.]*$", "", "".join(kept))
-    subject = re.sub(r"[-.]*\0[-.\0]*", "-", subject)
+    spans = [(max(begin, start), min(end, len(first))) for begin, end in _words(name)]
+    spans = [(begin, end) for begin, end in spans if begin < end]
+    edges = [0, *(edge for span in spans for edge in span), len(first)]
+    pieces = [first[begin:end].strip("-. ") for begin, end in zip(edges[::2], edges[1::2])]
+    subject = "-".join(filter(None, pieces)) if spans else first
+    cut = [first[begin:end] for begin, end in spans]
     contrast = _CONTRAST.search(subject, start)
-    if contrast and contrast.start() > 0:
-        subject, cut = subject[: contrast.start()], [*cut, contrast.group()[1:]]
+    if contrast and contrast.start() > 0:  # before the words, which may be denied by what follows
+        subject, cut = subject[: contrast.start()], [re.sub("[-.]", "_", contrast.group()[1:]), *cut]
     if subject:
         return subject, "_".join([*cut, rest] if rest else cut)
     # Nothing but such words: a number tells people apart; without one it is no name, and says the content.

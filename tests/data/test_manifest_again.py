@@ -80,3 +80,39 @@ def test_files_that_take_each_others_names_are_known_by_their_content(tmp_path):
     built = build_manifest(folder, out)
     assert len(built.renamed) == 8 and built.num_away == 0
     assert all(before[scan.sha256] == scan[:3] for scan in built.manifest.scans)
+
+
+def test_a_pattern_is_held_against_the_name_that_told_the_subject(tmp_path):
+    folder, out = scans(tmp_path / "scans", *(f"p{number}_T1" for number in range(6))), tmp_path / "own.json"
+    build_manifest(folder, out, subject=r"[a-z]+\d+")
+    (folder / "p0_T1.nii.gz").rename(folder / "anon9_T1.nii.gz")
+    for _ in range(3):
+        built = build_manifest(folder, out, subject=r"[a-z]+\d+")
+        assert {scan.subject for scan in built.manifest.scans} == {f"p{number}" for number in range(6)}
+
+
+def test_a_new_scan_of_a_known_person_stays_hers_whatever_is_renamed_to_her_name(tmp_path):
+    folder, out = scans(tmp_path / "scans", *(f"p{number}_T1" for number in range(6))), tmp_path / "own.json"
+    build_manifest(folder, out)
+    (folder / "p0_T1.nii.gz").rename(folder / "p5_old.nii.gz")
+    scans(folder, "p5_T2")
+    subjects = {scan.path.name: scan.subject for scan in build_manifest(folder, out).manifest.scans}
+    assert (subjects["p5_T2.nii.gz"], subjects["p5_old.nii.gz"]) == ("p5", "p0")
+
+
+def test_an_entry_stays_where_its_copy_is_deleted(tmp_path):
+    folder, out = scans(tmp_path / "scans", *(f"p{number}_ses-1_T1" for number in range(6))), tmp_path / "own.json"
+    (folder / "p0_ses-2_T1.nii.gz").write_bytes((folder / "p0_ses-1_T1.nii.gz").read_bytes())
+    build_manifest(folder, out)
+    (folder / "p0_ses-1_T1.nii.gz").unlink()
+    built = build_manifest(folder, out)
+    assert {scan.session for scan in built.manifest.scans if scan.subject == "p0"} == {"ses-2"}
+    assert not built.renamed and built.num_away == 1
+
+
+def test_a_manifest_that_could_not_be_read_again_is_not_written(tmp_path):
+    folder, out = scans(tmp_path / "scans", *(f"p{number}_moved_a" for number in range(6))), tmp_path / "own.json"
+    (folder / "p0_moved_b.nii.gz").symlink_to(folder / "p0_moved_a.nii.gz")
+    with pytest.raises(InputError, match=r"own\.json: .*stands there twice for subject p0"):
+        build_manifest(folder, out)
+    assert not out.exists()

@@ -48,6 +48,8 @@ SUBJECTS = {
     **dict.fromkeys(["p0-moved", "p0-moved_T1", "p0.motion", "p0moved", "moved-p0_T1"], ("p0", "moved")),
     **dict.fromkeys(["p0-still", "p0_T1", "p0-no-motion", "p0-motion_corrected", "p0-motion-free_T1"], ("p0", "still")),
     "p0-moved-T1": ("p0", "moved"),
+    **dict.fromkeys(["p0-T1-no_motion", "p0-T1-motion_corrected", "p0-T1-motion_free"], ("p0", "still")),
+    "p01-T2-FLAIR": ("p01", "still"),
     "a-moved-b": ("a-b", "moved"),
     "IXI002-Guys-T1": ("IXI002-Guys", "still"),
     "IXI002-Guys-FLAIR_moved": ("IXI002-Guys", "moved"),
