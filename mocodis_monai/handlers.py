@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
+from pickle import UnpicklingError
 from types import SimpleNamespace
 from typing import Any
 
@@ -196,7 +197,7 @@ class ResumeFrom:
             CheckpointLoader(self.path, state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
             engine.add_event_handler(Events.STARTED, self._keep_what_is_configured)
             engine.add_event_handler(Events.STARTED, self._say_from_where)
-        elif aside := sorted(Path(self.path).parent.glob("checkpoint_before*.pt")):
+        elif rank() == 0 and (aside := sorted(Path(self.path).parent.glob("checkpoint_before*.pt"))):
             logging.getLogger(__name__).warning(
                 "no %s to go on from: training starts afresh. To go on with an earlier one, rename %s to it",
                 self.path,
@@ -210,15 +211,17 @@ class ResumeFrom:
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             trainer, optimizer = saved["trainer"], saved.get("optimizer", {})
-        except Exception as error:
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be opened ({error.strerror}). Check its permissions.") from error
+        except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.path}: this checkpoint cannot be read ({type(error).__name__}). Remove it to start afresh."
+                f"{self.path}: this is no whole checkpoint ({type(error).__name__}). Move it away to start afresh."
             ) from error
         done, of = trainer["iteration"] // trainer["epoch_length"], engine.state.max_epochs
         if of is not None and done > of:
             raise InputError(f"{self.path}: {done} epochs are done, and {of} asked for (--max_epochs). Ask for more.")
         groups = [len(group["params"]) for group in optimizer.get("param_groups", [])]
-        if groups and groups != [len(group["params"]) for group in self._param_groups]:
+        if groups and "optimizer" in self.state and groups != [len(group["params"]) for group in self._param_groups]:
             raise InputError(
                 f"{self.path}: was made with another optimiser or network. Go on with the configuration that it was "
                 "made with, or start afresh from its weights (--initial_weights)."

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -105,29 +106,16 @@ class KeptDataset(PersistentDataset):
                 "this one."
             )
 
-
     def _cachecheck(self, item_transformed: Any) -> Any:
-        """The sample of a record, kept or made; a kept one that cannot be read is made again."""
-        try:
-            return super()._cachecheck(item_transformed)  # type: ignore[no-untyped-call]
-        except Exception:
-            path = self._folder / f"{self.hash_func(item_transformed).decode()}{self.transform_hash}.pt"
-            if not _is_damaged(path):
-                raise
-            warnings.warn(f"{path}: this sample cannot be read, and is made again.", stacklevel=2)
-            path.unlink()
-            return super()._cachecheck(item_transformed)  # type: ignore[no-untyped-call]
-
-
-def _is_damaged(path: Path) -> bool:
-    """Whether a file is there that torch cannot load, as a full disk leaves it."""
-    if not path.is_file():
-        return False
-    try:
-        torch.load(path, weights_only=True)
-    except Exception:
-        return True
-    return False
+        """The sample of a record, kept or made; a kept one that was cut short is made again."""
+        path = self._folder / f"{self.hash_func(item_transformed).decode()}{self.transform_hash}.pt"
+        if path.is_file():
+            try:
+                return torch.load(path, weights_only=True)
+            except (RuntimeError, EOFError, UnpicklingError):
+                warnings.warn(f"{path}: this sample cannot be read, and is made again.", stacklevel=2)
+                path.unlink(missing_ok=True)
+        return super()._cachecheck(item_transformed)  # type: ignore[no-untyped-call]
 
 
 def fill(dataset: Dataset, num_workers: int) -> None:
