@@ -14,6 +14,7 @@ from mocodis_monai.data.intensity import SCALE_FLOOR, foreground_mask, foregroun
 from mocodis_monai.networks import Correction, MotionCorrector
 from mocodis_monai.networks.checks import check_share
 from mocodis_monai.precision import mixed_precision
+from mocodis_monai.transforms.volumes import phase_encode_axis_of, spacing_mm_of
 
 LEFT_ALONE = "left alone"
 LEAST_TISSUE = 0.25
@@ -274,34 +275,6 @@ class VolumeInferer(Inferer):
             corrector.correct(volume[0].cpu(), spacing, phase_encode_axis=phase).corrected for volume in plain
         ]
         return _like(inputs, torch.stack(volumes).unsqueeze(1))
-
-
-def phase_encode_axis_of(volumes: torch.Tensor) -> int | None:
-    """What ``LoadVolumed`` read off the file of a volume, or of the first of a batch.
-
-    None where the file does not say it, and where the axes are no longer those of the file (after ``Orientationd``).
-    """
-    meta = getattr(volumes, "meta", {})
-    axis = int(torch.as_tensor(meta.get("phase_encode_axis", -1)).reshape(-1)[0])
-    axes, as_read = _voxel_axes(volumes)
-    changed = (axes - as_read).abs().max() > 1e-4 * as_read.norm(dim=0).min()  # less is rounding
-    return None if axis < 0 or changed else axis
-
-
-def spacing_mm_of(volumes: torch.Tensor) -> tuple[float, ...]:
-    """Voxel size (3,) of a batch by its affine, which is in the unit of the file where ``LoadVolumed`` read one."""
-    axes, as_read = (each.norm(dim=0) for each in _voxel_axes(volumes))
-    of_file = torch.as_tensor(getattr(volumes, "meta", {}).get("spacing_mm", as_read)).reshape(-1, 3)[0].cpu()
-    return tuple((of_file if torch.equal(axes, as_read) else axes * of_file.mean() / as_read.mean()).tolist())
-
-
-def _voxel_axes(volumes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The voxel axes (world, voxel) in the affine of a volume, or of the first of a batch: now, and as it was read."""
-    affine = getattr(volumes, "affine", torch.eye(4))
-    as_read = getattr(volumes, "meta", {}).get("original_affine", affine)
-    matrices = (torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in (affine, as_read))
-    now, before = (matrix.reshape(-1, 4, 4)[0, :3, :3] for matrix in matrices)
-    return now, before
 
 
 class SliceInferer2D(Inferer):

@@ -19,11 +19,11 @@ from mocodis_monai.inferers import (
     VolumeCorrector,
     VolumeInferer,
     choose_slice_axis,
-    phase_encode_axis_of,
     thickest_axis,
 )
 from mocodis_monai.networks import Correction
 from mocodis_monai.transforms import LoadVolumed
+from mocodis_monai.transforms.volumes import phase_encode_axis_of
 
 
 class Recorder(nn.Module):

@@ -15,9 +15,9 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 
 from mocodis_monai.data.nifti import write_volume
 from mocodis_monai.errors import InputError
-from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector, phase_encode_axis_of
+from mocodis_monai.inferers import VolumeCorrection, VolumeCorrector
 from mocodis_monai.release import default_weights_path, load_corrector
-from mocodis_monai.transforms.volumes import LoadVolumed, source_path, spatial_array
+from mocodis_monai.transforms.volumes import LoadVolumed, phase_encode_axis_of, source_path, spatial_array
 
 __all__ = ["CorrectionTask", "summary"]
 

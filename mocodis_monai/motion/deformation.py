@@ -18,7 +18,7 @@ from .modes import PROFILES, Mode, Profile, displacement_at, displacement_field
 from .spline import resample, spline_coefficients
 from .trajectory import RigidTrajectory
 
-UNIT_TOLERANCE = 1e-6
+UNIT_TOLERANCE = 1e-3
 """What the length of a direction may differ from 1 by."""
 MIN_JACOBIAN = 0.05
 """Least volume ratio that a deformation may have anywhere: at zero tissue would be folded."""

@@ -18,9 +18,8 @@ from PIL import Image
 from mocodis_monai import __version__
 from mocodis_monai.data.files import check_outputs, make_output_dir, staged, stem
 from mocodis_monai.errors import InputError
-from mocodis_monai.inferers import spacing_mm_of
 from mocodis_monai.report.orientation import CANONICAL, turned, upright
-from mocodis_monai.transforms.volumes import source_path, spatial_array
+from mocodis_monai.transforms.volumes import source_path, spacing_mm_of, spatial_array
 
 __all__ = ["SaveComparisond", "is_our_picture", "save_comparison"]
 

@@ -31,7 +31,8 @@ from mocodis_monai.motion import (
 from mocodis_monai.motion.deformation import check_deformation, from_numbers, to_numbers
 from mocodis_monai.motion.trajectory import check_trajectory
 
-from .motion_inputs import as_image, as_spacing, as_tracked, attach, check_simulatable, plain, spacing_of
+from .image_checks import check_simulatable
+from .motion_inputs import as_image, as_spacing, as_tracked, attach, plain, spacing_of
 from .scan import EchoTrain, ReceiverOptions, ScanProtocol, as_axes
 
 __all__ = ["KSpaceMotion", "MotionSample"]

@@ -13,7 +13,8 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from scipy.ndimage import gaussian_filter
 
 from mocodis_monai.data.intensity import MASK_THRESHOLD, WITHIN, check_scaled
-from mocodis_monai.transforms.motion_inputs import as_range, check_as_first, check_floating
+from mocodis_monai.transforms.image_checks import check_as_first, check_floating
+from mocodis_monai.transforms.motion_inputs import as_range
 
 __all__ = ["RandLesionsd"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -18,13 +18,10 @@ from monai.utils.type_conversion import convert_to_tensor
 from nibabel.orientations import aff2axcodes
 from torch import Tensor
 
-from mocodis_monai.data.intensity import NEGATIVE_TOLERANCE
 from mocodis_monai.motion import BodyAxes
 
-# Of the largest entry of an affine: what is above it counts as a direction of its axis.
-_TILT = 0.01
-# What has no imaginary part to lose, and does not round what is put into it to whole numbers.
-_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Least share of an axis's length along one axis of the world: then SqueezeDim takes less than 1 per cent of the size.
+_ALONG = 0.99
 # Letter -> place of the direction in BodyAxes, and +1 where the axis grows toward superior, anterior, right.
 _DIRECTIONS = {"S": (0, 1), "I": (0, -1), "A": (1, 1), "P": (1, -1), "R": (2, 1), "L": (2, -1)}
 
@@ -56,6 +53,14 @@ def _say_that_spacing_is_unknown() -> None:
     )
 
 
+@lru_cache(maxsize=1)
+def _say_that_a_tilt_may_be_hidden() -> None:
+    logging.getLogger(__name__).warning(
+        "RandKSpaceMotion, KSpaceMotion: a slice was cut by SqueezeDim out of a volume that was tilted when it was "
+        "read. Unless it was resampled straight before, its pixels count as smaller than they are. Give spacing_mm."
+    )
+
+
 def attach(img: Tensor, metadata: Mapping[str, Any]) -> Tensor:
     """Copy of the image with ``meta["motion"]``; without metadata if there are none, or none are tracked."""
     if not isinstance(img, MetaTensor) or not get_track_meta():
@@ -80,7 +85,9 @@ def spacing_of(img: Tensor, spacing_mm: Sequence[float] | None) -> list[float]:
             )
         return [float(mm) for mm in spacing_mm]
     if isinstance(img, MetaTensor):
-        if _is_cut(img) and (_is_tilted(img.affine[:dims, :dims]) or _was_tilted(img)):
+        if _is_cut(img) and _was_tilted(img):
+            _say_that_a_tilt_may_be_hidden()
+        if _is_cut(img) and _is_tilted(img.affine[:dims, :dims]):
             raise ValueError(
                 "spacing_mm: got None; SqueezeDim has left of the affine of a volume that is tilted, or of an image "
                 "that was turned, too little to tell the voxel size. Give spacing_mm, or turn images after the motion."
@@ -124,9 +131,8 @@ def body_axes_of(img: Tensor, orientation: str | None) -> BodyAxes | None:
 
 
 def _is_tilted(directions: Tensor) -> bool:
-    """Whether the columns of ``(dims, dims)`` point along anything but the axes of the world."""
-    sizes = directions.abs()
-    return int((sizes > _TILT * sizes.max()).sum()) != len(sizes)
+    """Whether a column of ``(dims, dims)`` lies so far from the axes of the world that a cut takes of its length."""
+    return bool((directions.abs().amax(0) <= _ALONG * directions.norm(dim=0)).any())  # "<=": an empty column too
 
 
 def _was_tilted(img: MetaTensor) -> bool:
@@ -138,69 +144,6 @@ def _was_tilted(img: MetaTensor) -> bool:
 def _is_cut(img: MetaTensor) -> bool:
     """Whether a dimension was taken out of the affine too, as ``SqueezeDim`` does by default."""
     return img.affine.shape[-1] != 4
-
-
-def check_simulatable(img: Tensor, spatial_dims: int, phase_encode_axes: Sequence[int]) -> None:
-    """Raise unless the image is a magnitude, ``(C, H, W)`` or ``(C, H, W, D)``, float32 or float64, finite, of more
-    than one voxel along each axis, with the phase-encode axes and no transform pending.
-    """
-    if isinstance(img, MetaTensor) and img.pending_operations:
-        raise ValueError(
-            f"img: got {len(img.pending_operations)} lazy transforms that are still to be applied; motion needs the "
-            "image itself. Put ApplyPending before it; Compose(..., lazy=True) does so by itself."
-        )
-    check_floating("img", img, (torch.float32, torch.float64))
-    if img.ndim != spatial_dims + 1 or spatial_dims not in (2, 3):
-        raise ValueError(
-            f"img: got shape {tuple(img.shape)}; allowed is (C, H, W) with a 2D trajectory and (C, H, W, D) "
-            "with a 3D one. Add a channel with EnsureChannelFirst, or choose the other trajectory."
-        )
-    if 1 in img.shape[1:]:
-        raise ValueError(
-            f"img: got shape {tuple(img.shape)}; allowed are axes longer than 1, since a slice moves in its plane. "
-            f"Drop the axis with SqueezeDim(dim={img.shape[1:].index(1) + 1}), and give spacing_mm and orientation."
-        )
-    absent = [axis for axis in phase_encode_axes if not 0 <= axis < spatial_dims]
-    if absent:
-        raise ValueError(
-            f"phase_encode_axis: got {absent[0]} for an image of shape {tuple(img.shape)}; allowed is 0 to "
-            f"{spatial_dims - 1}. Count the spatial axes from 0, without the channel."
-        )
-    if not bool(torch.isfinite(img).all()):
-        raise ValueError(
-            "img: got NaN or infinite values; allowed are finite ones. Mend the image before the transform."
-        )
-    check_not_negative("img", img)
-
-
-def check_floating(name: Hashable, img: NdarrayOrTensor, allowed: Sequence[torch.dtype] = _FLOATING) -> None:
-    """Refuse an image whose dtype could not hold the result: complex, integer or boolean.
-
-    Args:
-        name: of the argument or the key, for the error.
-        img: array or tensor.
-        allowed: the dtypes.
-
-    Raises:
-        TypeError: it has another dtype.
-    """
-    dtype = convert_to_tensor(img, track_meta=False).dtype
-    if dtype not in allowed:
-        *names, last = (str(one).removeprefix("torch.") for one in allowed)
-        raise TypeError(
-            f"{name}: got dtype {dtype}; allowed is a real magnitude image of {', '.join(names)} or {last}. Convert "
-            "others with monai.transforms.EnsureType(dtype=torch.float32), and take the modulus of complex images."
-        )
-
-
-def check_not_negative(name: Hashable, img: NdarrayOrTensor) -> None:
-    """Raise ValueError for an image with values below zero, but for the small ones that interpolation leaves."""
-    lowest, highest = (float(end) for end in torch.aminmax(convert_to_tensor(img, track_meta=False).detach()))
-    if lowest < -NEGATIVE_TOLERANCE * max(highest, 0.0):
-        raise ValueError(
-            f"{name}: got values from {lowest:g} to {highest:g}; allowed is a magnitude image, which has none below "
-            "zero. Put what shifts the intensities, such as NormalizeIntensity, after this transform."
-        )
 
 
 def plain(img: Tensor) -> Tensor:
@@ -290,22 +233,3 @@ def check_members(name: str, values: Sequence[str], allowed: Sequence[str]) -> N
     unknown = [value for value in values if value not in allowed]
     if unknown or not values:
         raise ValueError(f"{name}: got {list(values)}; allowed are {tuple(allowed)}. Choose from these.")
-
-
-def check_as_first(key: Hashable, what: str, shape: Sequence[int], first: Sequence[int]) -> None:
-    """Refuse an image that would be given a draw of another shape, broadcast or cut.
-
-    Args:
-        key: of the image.
-        what: which of its shapes this is, for the error.
-        shape: that of the image.
-        first: that of the first key's image, which was drawn for.
-
-    Raises:
-        ValueError: they differ.
-    """
-    if tuple(shape) != tuple(first):
-        raise ValueError(
-            f"{key}: got {what} {tuple(shape)}; allowed is that of the first key, {tuple(first)}, since one draw is "
-            "for all keys. Give images of one shape, or each shape a transform of its own."
-        )

@@ -11,7 +11,8 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from mocodis_monai.motion import to_image, to_kspace
-from mocodis_monai.transforms.motion_inputs import as_range, check_as_first, check_floating, check_not_negative
+from mocodis_monai.transforms.image_checks import check_as_first, check_floating, check_not_negative
+from mocodis_monai.transforms.motion_inputs import as_range
 from mocodis_monai.transforms.zero_fill import lines_window
 
 __all__ = ["RandThermalNoised"]

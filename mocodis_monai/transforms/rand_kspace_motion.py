@@ -31,6 +31,7 @@ from mocodis_monai.motion.reference import held_in_place, without_mean
 from mocodis_monai.motion.scaling import can_reach
 from mocodis_monai.motion.severity import excursion_mm, largest_angle_deg
 
+from .image_checks import check_simulatable
 from .kspace_motion import NO_MOTION, IrreversibleMotion, KSpaceMotion, MotionSample
 from .motion_inputs import (
     as_choice,
@@ -43,7 +44,6 @@ from .motion_inputs import (
     body_axes_of,
     check_letters,
     check_members,
-    check_simulatable,
     plain,
     spacing_of,
 )

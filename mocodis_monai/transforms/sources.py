@@ -19,7 +19,7 @@ from mocodis_monai.data.intensity import check_scaled, foreground_scale
 from mocodis_monai.data.phantom import make_phantom
 from mocodis_monai.data.planes import MIN_FOREGROUND, random_plane
 from mocodis_monai.data.slices import read_slice
-from mocodis_monai.transforms.motion_inputs import check_floating
+from mocodis_monai.transforms.image_checks import check_floating
 
 __all__ = ["LoadSourced", "RandContrast", "RandContrastd"]
 

@@ -23,7 +23,14 @@ from mocodis_monai.data.files import make_output_dir, stem
 from mocodis_monai.data.nifti import read_volume, write_volume
 from mocodis_monai.data.nifti_kinds import read_scanned
 
-__all__ = ["LoadVolumed", "SaveVolumed", "source_path", "spatial_array"]
+__all__ = [
+    "LoadVolumed",
+    "SaveVolumed",
+    "phase_encode_axis_of",
+    "source_path",
+    "spacing_mm_of",
+    "spatial_array",
+]
 
 # What undoing a change may leave of it in the affine, in voxels.
 _ROUNDING = 1e-4
@@ -162,3 +169,31 @@ def _check_affine(data: Mapping[Hashable, Any], key: Hashable, source_key: Hasha
 
 def _matrix(affine: Any) -> np.ndarray:
     return torch.as_tensor(affine, dtype=torch.float64, device="cpu").numpy()
+
+
+def phase_encode_axis_of(volumes: torch.Tensor) -> int | None:
+    """What ``LoadVolumed`` read off the file of a volume, or of the first of a batch.
+
+    None where the file does not say it, and where the axes are no longer those of the file (after ``Orientationd``).
+    """
+    meta = getattr(volumes, "meta", {})
+    axis = int(torch.as_tensor(meta.get("phase_encode_axis", -1)).reshape(-1)[0])
+    axes, as_read = _voxel_axes(volumes)
+    changed = (axes - as_read).abs().max() > 1e-4 * as_read.norm(dim=0).min()  # less is rounding
+    return None if axis < 0 or changed else axis
+
+
+def spacing_mm_of(volumes: torch.Tensor) -> tuple[float, ...]:
+    """Voxel size (3,) of a batch by its affine, which is in the unit of the file where ``LoadVolumed`` read one."""
+    axes, as_read = (each.norm(dim=0) for each in _voxel_axes(volumes))
+    of_file = torch.as_tensor(getattr(volumes, "meta", {}).get("spacing_mm", as_read)).reshape(-1, 3)[0].cpu()
+    return tuple((of_file if torch.equal(axes, as_read) else axes * of_file.mean() / as_read.mean()).tolist())
+
+
+def _voxel_axes(volumes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The voxel axes (world, voxel) in the affine of a volume, or of the first of a batch: now, and as it was read."""
+    affine = getattr(volumes, "affine", torch.eye(4))
+    as_read = getattr(volumes, "meta", {}).get("original_affine", affine)
+    matrices = (torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in (affine, as_read))
+    now, before = (matrix.reshape(-1, 4, 4)[0, :3, :3] for matrix in matrices)
+    return now, before

@@ -141,11 +141,33 @@ def test_a_slice_that_squeezedim_cut_has_its_voxel_size_and_no_directions(dim, o
 def test_of_a_cut_through_a_tilted_volume_the_voxel_size_has_to_be_given():
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, 3] = -90.0
-    affine[:3, :3] = torch.from_numpy(Rotation.from_euler("xyz", (5, 4, 3), degrees=True).as_matrix())
+    affine[:3, :3] = torch.from_numpy(Rotation.from_euler("xyz", (20, 15, 10), degrees=True).as_matrix())
     cut = SqueezeDim(1)(MetaTensor(blob(24, 20, 16).as_tensor()[:, 8:9], affine=affine))
     with pytest.raises(ValueError, match=r"spacing_mm: got None; SqueezeDim"):
         RandKSpaceMotion(1.0)(cut)
     RandKSpaceMotion(1.0, spacing_mm=(1.0, 1.0))(cut)
+
+
+def test_a_slight_tilt_a_large_gap_and_a_straightened_volume_are_taken(caplog):
+    slice_ = blob(24, 20, 16).as_tensor()[..., 8:9]
+    slight = torch.eye(4, dtype=torch.float64)
+    slight[:3, :3] = torch.from_numpy(Rotation.from_euler("x", 5, degrees=True).as_matrix())
+    gap = torch.diag(torch.tensor([0.5, 0.5, 60.0, 1.0], dtype=torch.float64))
+    tilted = torch.eye(4, dtype=torch.float64)
+    tilted[:3, :3] = torch.from_numpy(Rotation.from_euler("x", 30, degrees=True).as_matrix())
+    straight = torch.eye(4, dtype=torch.float64)
+    for affine, read in ((slight, slight), (gap, gap), (straight, tilted)):
+        cut = SqueezeDim(3)(MetaTensor(slice_, affine=affine, meta={"original_affine": read}))
+        for prob in (0.0, 1.0):
+            RandKSpaceMotion(prob, displacement_mm=0.5)(cut)
+    assert caplog.text.count("tilted when it was read") <= 1
+
+
+@pytest.mark.parametrize("prob", [0.0, 1.0])
+def test_an_almost_empty_crop_is_no_reason_to_stop(prob):
+    crop = torch.zeros(1, 16, 16)
+    crop[0, 3, 3] = -1e-9
+    RandKSpaceMotion(prob, spacing_mm=(1.0, 1.0))(crop.clamp_min(-1e-9).where(torch.tensor(prob == 0), crop.abs()))
 
 
 def test_numbers_of_numpy_are_numbers():
