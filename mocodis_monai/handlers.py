@@ -9,13 +9,14 @@ from itertools import chain, count
 from pathlib import Path
 from pickle import UnpicklingError
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
 from ignite.handlers.tqdm_logger import ProgressBar
-from monai.handlers import CheckpointLoader, StatsHandler, TensorBoardHandler
+from monai.handlers import StatsHandler, TensorBoardHandler
 from monai.utils.enums import CommonKeys as Keys
 
 from mocodis_monai.data.files import staged
@@ -182,21 +183,11 @@ class ResumeFrom:
 
     def __init__(self, path: str, state: dict[str, Any]) -> None:
         self.path, self.state = path, state
-        # What the configuration says, noted before the checkpoint is loaded.
-        self._epoch_length: int | None = None
-        self._length: dict[str, Any] = {}
-        self._groups: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""
         if os.path.isfile(self.path):
-            state = {**self.state, "trainer": engine}
-            engine.add_event_handler(Events.STARTED, self._check)
-            engine.add_event_handler(Events.STARTED, self._remember)
-            # Through main memory: each process puts its copy on its own device.
-            CheckpointLoader(self.path, state, map_location="cpu").attach(engine)  # type: ignore[arg-type]
-            engine.add_event_handler(Events.STARTED, self._keep_what_is_configured)
-            engine.add_event_handler(Events.STARTED, self._say_from_where)
+            engine.add_event_handler(Events.STARTED, self._resume)
         elif rank() == 0 and (aside := sorted(Path(self.path).parent.glob("checkpoint_before*.pt"))):
             logging.getLogger(__name__).warning(
                 "no %s to go on from: training starts afresh. To go on with an earlier one, rename %s to it",
@@ -206,54 +197,83 @@ class ResumeFrom:
         else:
             logging.getLogger(__name__).info("no %s to go on from: training starts afresh", self.path)
 
-    def _check(self, engine: Engine) -> None:
-        """Say in our words what would stop in the midst of loading."""
+    def _resume(self, engine: Engine) -> None:
+        saved = self._read()
+        self._check(saved, engine)
+        configured, max_epochs = self._configured(), engine.state.max_epochs
+        Checkpoint.load_objects({**self.state, "trainer": engine}, saved)
+        engine.state.max_epochs = max_epochs
+        self._put_back(configured)
+        self._say_from_where(engine)
+
+    def _read(self) -> dict[str, Any]:
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
-            trainer, optimizer = saved["trainer"], saved.get("optimizer", {})
+            # Through main memory: each process puts its copy on its own device.
+            saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be opened ({error.strerror}). Check its permissions.") from error
-        except (RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
+        except (RuntimeError, EOFError, UnpicklingError) as error:
             raise InputError(
                 f"{self.path}: this is no whole checkpoint ({type(error).__name__}). Move it away to start afresh."
             ) from error
-        done, of = trainer["iteration"] // trainer["epoch_length"], engine.state.max_epochs
+        if missing := [name for name in ("trainer", *self.state) if name not in saved]:
+            raise InputError(
+                f"{self.path}: holds no {missing[0]}; it is no checkpoint of such a training. Move it away to start "
+                "afresh, or start from its weights (--initial_weights)."
+            )
+        return saved
+
+    def _check(self, saved: dict[str, Any], engine: Engine) -> None:
+        """Say in our words what would stop in the midst of loading, or spoil what is loaded."""
+        length, wanted = saved["trainer"]["epoch_length"], engine.state.epoch_length
+        if length != wanted:
+            raise InputError(
+                f"{self.path}: its epochs have {length} iterations, not {wanted}. Go on with --iterations_per_epoch "
+                f"{length}; more epochs (--max_epochs) are possible."
+            )
+        done, of = saved["trainer"]["iteration"] // length, engine.state.max_epochs
         if of is not None and done > of:
             raise InputError(f"{self.path}: {done} epochs are done, and {of} asked for (--max_epochs). Ask for more.")
-        groups = [len(group["params"]) for group in optimizer.get("param_groups", [])]
-        if groups and "optimizer" in self.state and groups != [len(group["params"]) for group in self._param_groups]:
+        groups = saved.get("optimizer", {}).get("param_groups", [])
+        if "optimizer" in self.state and list(map(_kind_of, groups)) != list(map(_kind_of, self._param_groups)):
             raise InputError(
                 f"{self.path}: was made with another optimiser or network. Go on with the configuration that it was "
                 "made with, or start afresh from its weights (--initial_weights)."
             )
+
+    def _configured(self) -> _Configured:
+        schedule = self.state.get("lr_scheduler")
+        return _Configured(
+            {name: vars(schedule)[name] for name in _SCHEDULE_LENGTH if hasattr(schedule, name)},
+            [{name: group[name] for name in _GROUP_SETTINGS & group.keys()} for group in self._param_groups],
+        )
+
+    def _put_back(self, configured: _Configured) -> None:
+        if configured.length:
+            vars(self.state["lr_scheduler"]).update(configured.length)
+        for group, settings in zip(self._param_groups, configured.groups, strict=True):
+            group.update(settings)
 
     def _say_from_where(self, engine: Engine) -> None:
         done, of = engine.state.epoch, engine.state.max_epochs
         rest = "nothing is left to do" if of is not None and done >= of else "it goes on"
         logging.getLogger(__name__).info("%s: epoch %s of %s is done, %s", self.path, done, of, rest)
 
-    def _remember(self, engine: Engine) -> None:
-        """What the configuration says, before the checkpoint is loaded."""
-        schedule = self.state.get("lr_scheduler")
-        self._epoch_length = engine.state.epoch_length
-        self._length = {name: vars(schedule)[name] for name in _SCHEDULE_LENGTH if hasattr(schedule, name)}
-        self._groups = [{name: group[name] for name in _GROUP_SETTINGS & group.keys()} for group in self._param_groups]
-
-    def _keep_what_is_configured(self, engine: Engine) -> None:
-        """Put back what is not the checkpoint's to say."""
-        if engine.state.epoch_length != self._epoch_length:
-            raise InputError(
-                f"{self.path}: its epochs have {engine.state.epoch_length} iterations, not {self._epoch_length}. Go on "
-                f"with --iterations_per_epoch {engine.state.epoch_length}; more epochs (--max_epochs) are possible."
-            )
-        if self._length:
-            vars(self.state["lr_scheduler"]).update(self._length)
-        for group, settings in zip(self._param_groups, self._groups, strict=True):
-            group.update(settings)
-
     @property
     def _param_groups(self) -> list[dict[str, Any]]:
         return getattr(self.state.get("optimizer"), "param_groups", [])
+
+
+class _Configured(NamedTuple):
+    """What the configuration says and a checkpoint has no say in: length of the schedule, settings of the groups."""
+
+    length: dict[str, Any]
+    groups: list[dict[str, Any]]
+
+
+def _kind_of(group: dict[str, Any]) -> tuple[int, set[str]]:
+    """What tells optimisers and networks apart: how many parameters a group has, and which settings."""
+    return len(group["params"]), group.keys() - {"params", "initial_lr", "max_lr", "min_lr"}
 
 
 _SCHEDULE_LENGTH = ("total_steps", "_schedule_phases")

@@ -188,9 +188,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_our_words(tmp_path):
         Session(tmp_path, resume=True).run(1)
     whole = (tmp_path / "checkpoint.pt").read_bytes()
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    saved["optimizer"]["param_groups"] *= 2
-    torch.save(saved, tmp_path / "checkpoint.pt")
-    with pytest.raises(InputError, match="another optimiser"):
+    other = torch.optim.AdamW(nn.Linear(3, 1).parameters()).state_dict()["param_groups"]
+    for groups in (2 * saved["optimizer"]["param_groups"], other):
+        torch.save({**saved, "optimizer": {"state": {}, "param_groups": groups}}, tmp_path / "checkpoint.pt")
+        with pytest.raises(InputError, match="another optimiser"):
+            Session(tmp_path, resume=True).run(3)
+    torch.save({"network": saved["network"]}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="holds no trainer"):
         Session(tmp_path, resume=True).run(3)
     (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"no whole checkpoint .* Move it away"):

@@ -208,14 +208,16 @@ def volume_ratios(deformation: Deformation, shape: Sequence[int], spacing_mm: Se
     return _least_ratios(_amplitudes(deformation), _slopes(deformation.modes, shape, spacing_mm))
 
 
-def folds_at(factor: float, deformation: Deformation, shape: Sequence[int], spacing_mm: Sequence[float]) -> bool:
-    """Whether tissue would fold were the amplitudes multiplied with ``factor``; a tenth of the work of the search."""
-    return _folds(factor, _amplitudes(deformation), _slopes(deformation.modes, shape, spacing_mm))
+def largest_factor(
+    deformation: Deformation, shape: Sequence[int], spacing_mm: Sequence[float], least: float = 0.0
+) -> float:
+    """Factor that the amplitudes may be multiplied with before tissue would fold, to within 1 per cent; at most 1e3.
 
-
-def largest_factor(deformation: Deformation, shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
-    """Factor that the amplitudes may be multiplied with before tissue would fold, to within 1 per cent; at most 1e3."""
+    Less than ``least`` is given as 0, which spares nine tenths of the work.
+    """
     amplitude, slopes = _amplitudes(deformation), _slopes(deformation.modes, shape, spacing_mm)
+    if least > 0 and _folds(least, amplitude, slopes):
+        return 0.0
     low, high = 1e-3, 1e3
     while _folds(low, amplitude, slopes):
         low /= 10

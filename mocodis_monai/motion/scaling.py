@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .acquisition import Acquisition
-from .deformation import Deformation, Motion, folds_at, largest_factor
+from .deformation import Deformation, Motion, largest_factor
 from .severity import TOLERANCE, motion_severity
 
 
@@ -65,33 +65,22 @@ def scale_to_displacement(
 
 
 def reachable_mm(
-    deformation: Deformation, acquisition: Acquisition, energy: Tensor, image: Tensor, spacing_mm: Sequence[float]
-) -> float:
-    """Largest score that a deformation can be scaled to before tissue would fold.
-
-    A small organ moves little of the body, so that this may be well below 1 mm. Arguments as of
-    :func:`motion_severity`; ``spacing_mm`` is the voxel size, one for each spatial axis.
-
-    Raises:
-        ValueError: the arguments do not fit each other.
-    """
-    score = motion_severity(deformation, acquisition, energy, image).displacement_mm
-    return score * largest_factor(deformation, image.shape[-deformation.spatial_dims :], spacing_mm)
-
-
-def can_reach(
-    displacement_mm: float,
     deformation: Deformation,
     acquisition: Acquisition,
     energy: Tensor,
     image: Tensor,
     spacing_mm: Sequence[float],
-) -> bool:
-    """Whether a deformation can be scaled to a score before tissue would fold: :func:`reachable_mm` without its search.
+    least_mm: float = 0.0,
+) -> float:
+    """Largest score that a deformation can be scaled to before tissue would fold.
+
+    A small organ moves little of the body, so that this may be well below 1 mm. Arguments as of
+    :func:`motion_severity`; ``spacing_mm`` is the voxel size, one for each spatial axis. Less than ``least_mm`` is
+    given as 0, which spares the search for it.
 
     Raises:
         ValueError: the arguments do not fit each other.
     """
     score = motion_severity(deformation, acquisition, energy, image).displacement_mm
     shape = image.shape[-deformation.spatial_dims :]
-    return score > 0 and not folds_at(displacement_mm / score, deformation, shape, spacing_mm)
+    return score * largest_factor(deformation, shape, spacing_mm, least_mm / max(score, 1e-12))

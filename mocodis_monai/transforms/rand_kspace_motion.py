@@ -28,7 +28,6 @@ from mocodis_monai.motion import (
     scale_to_displacement,
 )
 from mocodis_monai.motion.reference import held_in_place, without_mean
-from mocodis_monai.motion.scaling import can_reach
 from mocodis_monai.motion.severity import excursion_mm, largest_angle_deg
 
 from .image_checks import check_simulatable
@@ -80,6 +79,13 @@ class _Drawn(NamedTuple):
     scan: ScanProtocol
     acquisition: Acquisition
     reachable_mm: float
+
+
+class _Missed(NamedTuple):
+    """No motion of a family was found: the last drawn, and how far its nearest pose would have to lie."""
+
+    last: _Drawn
+    nearest_mm: float
 
 
 class OutOfReachError(ValueError):
@@ -208,10 +214,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         return MotionSample(attach(still, NO_MOTION), target, dict(NO_MOTION))
 
     def _draw_axes(self, dims: int) -> tuple[int, ...]:
-        if self.phase_encode_axis is None:
-            candidates: tuple[Any, ...] = tuple(axis for axis in range(dims) if axis != self.slice_axis)
-        else:
-            candidates = self.phase_encode_axis
+        candidates = self.phase_encode_axis or tuple(axis for axis in range(dims) if axis != self.slice_axis)
         return as_axes(candidates[self.R.randint(len(candidates))])
 
     def _describe(self, image: Tensor, axes: tuple[int, ...]) -> _Object:
@@ -227,13 +230,9 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         family = left.pop(self.R.randint(len(left)))
         displacement_mm = self.R.uniform(*self.displacement_mm)
         subject = self._describe(image, axes)
-        while True:
-            try:
-                drawn = self._draw_motion(family, displacement_mm, axes, subject)
-                break
-            except OutOfReachError:
-                if not left:
-                    raise
+        while isinstance(drawn := self._draw_motion(family, displacement_mm, axes, subject), _Missed):
+            if not left:
+                raise OutOfReachError(self._out_of_reach(family, displacement_mm, drawn, subject))
             family = left.pop(self.R.randint(len(left)))
         motion = self._scaled(drawn, min(displacement_mm, drawn.reachable_mm), subject)
         return KSpaceMotion.from_scan(motion, drawn.scan, self.spacing_mm, family)
@@ -247,7 +246,7 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
         held = held_in_place(subject.image, scaled, drawn.acquisition, subject.spacing_mm)
         return scale_to_displacement(held, displacement_mm, *acquired)
 
-    def _draw_motion(self, family: str, displacement_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn:
+    def _draw_motion(self, family: str, asked_mm: float, axes: tuple[int, ...], subject: _Object) -> _Drawn | _Missed:
         """Draw shots, order and motion until no shot lies farther than a patient moves; else the nearest drawn."""
         nearest, kept = float("inf"), None
         for _ in range(_MAX_TRIES):
@@ -255,14 +254,14 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
             if drawn.reachable_mm < self.displacement_mm.low:
                 continue
             score = motion_severity(drawn.motion, drawn.acquisition, subject.energy, subject.image).displacement_mm
-            factor = min(displacement_mm, drawn.reachable_mm) / max(score, 1e-12)
+            factor = min(asked_mm, drawn.reachable_mm) / max(score, 1e-12)
             reach = factor * excursion_mm(drawn.motion, subject.image)
             if reach < nearest and factor * largest_angle_deg(drawn.motion) <= _MAX_ANGLE_DEG:
                 nearest, kept = reach, drawn
             if reach <= MAX_EXCURSION_MM:
                 break
         if kept is None or nearest > _FARTHEST_MM:
-            raise OutOfReachError(self._out_of_reach(family, displacement_mm, nearest, drawn, subject))
+            return _Missed(drawn, nearest)
         return kept
 
     def _hold_still(self, axes: tuple[int, ...], shape: Sequence[int]) -> KSpaceMotion:
@@ -301,20 +300,20 @@ class RandKSpaceMotion(RandomizableTransform, IrreversibleMotion):
                 motion = without_mean(motion, subject.energy, acquisition)
             least_mm = self.displacement_mm.low / _SHARE_OF_REACH
             subjected = (motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
-            most_mm = reachable_mm(*subjected) if can_reach(least_mm, *subjected) else 0.0  # spares the search
-            return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * most_mm)
+            return _Drawn(motion, scan, acquisition, _SHARE_OF_REACH * reachable_mm(*subjected, least_mm))
         # Small, so that the score of a rotation is linear in its angles.
         return _Drawn(motion.scaled(1e-3), scan, acquisition, float("inf"))
 
-    def _out_of_reach(self, family: str, asked_mm: float, nearest: float, last: _Drawn, subject: _Object) -> str:
+    def _out_of_reach(self, family: str, asked_mm: float, missed: _Missed, subject: _Object) -> str:
         asked = f"displacement_mm: got {asked_mm:.2f}; with family {family!r}, num_shots {self.num_shots} and "
-        if isinstance(last.motion, Deformation):
-            subjected = (last.motion, last.acquisition, subject.energy, subject.image, subject.spacing_mm)
+        motion, _, acquisition, _ = missed.last
+        if isinstance(motion, Deformation):
+            most_mm = reachable_mm(motion, acquisition, subject.energy, subject.image, subject.spacing_mm)
             return (
-                f"{asked}this image some {_SHARE_OF_REACH * reachable_mm(*subjected):.2f} mm are reached before tissue "
-                "would fold, since the organ that moves is a small part of it. Ask for less, or choose another family."
+                f"{asked}this image some {_SHARE_OF_REACH * most_mm:.2f} mm are reached before tissue would fold: the "
+                "organ that moves is a small part of it. Ask for less, or choose another family."
             )
         return (
-            f"{asked}line_orders {self.line_orders} a pose would have to lie {nearest:.0f} mm away, since one shot "
-            "holds nearly all the energy. Ask for less, allow more shots, or allow the interleaved order."
+            f"{asked}line_orders {self.line_orders} a pose would have to lie {missed.nearest_mm:.0f} mm away, since "
+            "one shot holds nearly all the energy. Ask for less, allow more shots, or allow the interleaved order."
         )
